@@ -1,0 +1,65 @@
+"""Lists of different lengths without padding: sessions of products, titles of pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ragged:
+    """A list of integer lists as values + offsets (the layout of Arrow's list type).
+
+    Row ``i`` is ``values[offsets[i]:offsets[i + 1]]``.
+
+    Attributes
+    ----------
+    values : array of shape (total,), an integer dtype
+    offsets : array of shape (rows + 1,), int64, non-decreasing, from 0 to total
+    """
+
+    values: npt.NDArray[np.integer]
+    offsets: npt.NDArray[np.int64]
+
+    @classmethod
+    def from_lists(
+        cls, rows: Iterable[Sequence[int]], dtype: npt.DTypeLike = np.int32
+    ) -> Ragged:
+        """Pack Python lists (or arrays), in order."""
+        lists = list(rows)
+        lengths = np.fromiter((len(row) for row in lists), np.int64, len(lists))
+        offsets = offsets_of(lengths)
+        values = np.fromiter((v for row in lists for v in row), dtype, int(offsets[-1]))
+        return cls(values, offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> npt.NDArray[np.integer]:
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+    def __iter__(self) -> Iterator[npt.NDArray[np.integer]]:
+        return (self[row] for row in range(len(self)))
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Length of every row, shape (rows,), int64."""
+        return np.diff(self.offsets)
+
+    def take(self, rows: npt.NDArray[np.integer]) -> Ragged:
+        """The given rows, in the given order, as a new Ragged (a row may be taken twice)."""
+        starts, lengths = self.offsets[rows], self.offsets[np.asarray(rows) + 1] - self.offsets[rows]
+        offsets = offsets_of(lengths)
+        # position of every value: its place in the new row, moved to where the old row starts
+        positions = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+        return Ragged(self.values[positions], offsets)
+
+
+def offsets_of(lengths: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """Offsets, shape (rows + 1,), int64, of rows with the given lengths, shape (rows,)."""
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
