@@ -68,9 +68,7 @@ def seal(folder: Path, kind: str, format_version: int) -> None:
         name: {"bytes": (folder / name).stat().st_size, "sha256": file_digest(folder / name)}
         for name in names
     }
-    write_json(
-        folder / MANIFEST, {"kind": kind, "format_version": format_version, "files": files}
-    )
+    write_json(folder / MANIFEST, {"kind": kind, "format_version": format_version, "files": files})
 
 
 def check_sealed(folder: Path, kind: str, format_version: int) -> None:
@@ -87,7 +85,9 @@ def check_sealed(folder: Path, kind: str, format_version: int) -> None:
             f"{folder}: no {MANIFEST}, so this is no {kind} or an incomplete one; save it again"
         ) from None
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{folder / MANIFEST}: is damaged; copy or save the {kind} again") from None
+        raise InputError(
+            f"{folder / MANIFEST}: is damaged; copy or save the {kind} again"
+        ) from None
     if found != kind:
         raise InputError(f"{folder}: holds a {found}, not a {kind}; give the folder of a {kind}")
     if version > format_version:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,31 +18,29 @@ class Ragged:
 
     Attributes
     ----------
-    values : array of shape (total,), an integer dtype
+    values : array of shape (total,), int32
     offsets : array of shape (rows + 1,), int64, non-decreasing, from 0 to total
     """
 
-    values: npt.NDArray[np.integer]
+    values: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
 
     @classmethod
-    def from_lists(
-        cls, rows: Iterable[Sequence[int]], dtype: npt.DTypeLike = np.int32
-    ) -> Ragged:
+    def from_lists(cls, rows: Iterable[Sequence[int]], dtype: npt.DTypeLike = np.int32) -> Ragged:
         """Pack Python lists (or arrays), in order."""
         lists = list(rows)
         lengths = np.fromiter((len(row) for row in lists), np.int64, len(lists))
         offsets = offsets_of(lengths)
-        values = np.fromiter((v for row in lists for v in row), dtype, int(offsets[-1]))
+        values = np.fromiter((v for row in lists for v in row), np.int32, int(offsets[-1]))
         return cls(values, offsets)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __getitem__(self, row: int) -> npt.NDArray[np.integer]:
+    def __getitem__(self, row: int) -> npt.NDArray[np.int32]:
         return self.values[self.offsets[row] : self.offsets[row + 1]]
 
-    def __iter__(self) -> Iterator[npt.NDArray[np.integer]]:
+    def __iter__(self) -> Iterator[npt.NDArray[np.int32]]:
         return (self[row] for row in range(len(self)))
 
     @property
@@ -49,16 +48,19 @@ class Ragged:
         """Length of every row, shape (rows,), int64."""
         return np.diff(self.offsets)
 
-    def take(self, rows: npt.NDArray[np.integer]) -> Ragged:
+    def take(self, rows: npt.NDArray[np.integer[Any]]) -> Ragged:
         """The given rows, in the given order, as a new Ragged (a row may be taken twice)."""
-        starts, lengths = self.offsets[rows], self.offsets[np.asarray(rows) + 1] - self.offsets[rows]
+        starts, lengths = (
+            self.offsets[rows],
+            self.offsets[np.asarray(rows) + 1] - self.offsets[rows],
+        )
         offsets = offsets_of(lengths)
         # position of every value: its place in the new row, moved to where the old row starts
         positions = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
         return Ragged(self.values[positions], offsets)
 
 
-def offsets_of(lengths: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+def offsets_of(lengths: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
     """Offsets, shape (rows + 1,), int64, of rows with the given lengths, shape (rows,)."""
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])

@@ -1,0 +1,98 @@
+"""The encoder as users meet it: titles in, vectors out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from vitrina.encoder import kernels
+from vitrina.encoder.weights import EncoderWeights
+from vitrina.errors import InputError
+
+
+class TitleEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Frozen title encoder f(t(title)): a scikit-learn transformer (paper §3.2.1, §4).
+
+    A title's vector is bit-identical alone, in any batch, in any order and with any number of
+    threads. No training library is imported.
+
+    Parameters
+    ----------
+    weights : EncoderWeights
+        From `TitleEncoder.load(path).weights` or training.
+    threads : int, optional
+        Threads of `transform`; all processors that the process may use by default.
+
+    Examples
+    --------
+    >>> encoder = TitleEncoder.load("demo/encoder")  # doctest: +SKIP
+    >>> encoder.transform(["APPLE SAUCE 24 OZ", None]).shape  # doctest: +SKIP
+    (2, 512)
+    """
+
+    def __init__(self, weights: EncoderWeights, threads: int | None = None) -> None:
+        self.weights = weights
+        self.threads = threads
+
+    @classmethod
+    def load(cls, path: str | Path) -> TitleEncoder:
+        """The encoder saved in the folder `path`.
+
+        Raises
+        ------
+        InputError
+            if the folder is missing, incomplete, damaged or of a newer format
+        """
+        return cls(EncoderWeights.load(path))
+
+    def save(self, path: str | Path, *, force: bool = False) -> None:
+        """Write the encoder to the folder `path`, atomically; no pickle.
+
+        Raises
+        ------
+        InputError
+            if the path exists (unless `force`) or can't be written
+        """
+        self.weights.save(path, force=force)
+
+    def fit(self, titles: Any = None, y: Any = None) -> TitleEncoder:
+        """Nothing to learn: the encoder is frozen. For scikit-learn's pipelines."""
+        return self
+
+    def transform(self, titles: Any) -> npt.NDArray[np.float32]:
+        """Vectors of n titles, shape (n, 512), float32, all finite and ≥ 0.
+
+        Parameters
+        ----------
+        titles : list, numpy, polars, pyarrow or pandas column of n titles
+            None (and nan) is the empty title.
+
+        Raises
+        ------
+        InputError
+            for a single string, a table of several columns or entries that are no text
+        """
+        if not isinstance(self.weights, EncoderWeights):
+            raise InputError("TitleEncoder: open a saved encoder with TitleEncoder.load(path)")
+        weights, threads = self.weights, self.threads or kernels.default_threads()
+        pieces = weights.tokenizer(titles)
+        return kernels.encode(weights.table, pieces.values, pieces.offsets, weights.bias, threads)
+
+    def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
+        """Column names vitrina0 ... vitrina511, for pandas and polars output."""
+        return np.array([f"vitrina{i}" for i in range(len(self.weights.bias))], dtype=object)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.input_tags.string = True
+        tags.input_tags.one_d_array = True
+        tags.input_tags.two_d_array = False
+        return tags

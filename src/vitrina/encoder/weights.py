@@ -1,0 +1,210 @@
+"""What a frozen encoder is: its numbers, its tokenizer, its record; and how it lies on disk."""
+
+from __future__ import annotations
+
+import copy
+import json
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.numpy
+from threadpoolctl import threadpool_limits
+
+import vitrina
+from vitrina.encoder.kernels import BLOCKS, WIDTHS, default_threads
+from vitrina.errors import InputError
+from vitrina.files import atomic_path, check_sealed, refuse_existing, seal
+from vitrina.text.normalize import Normalizer
+from vitrina.text.tokenizer import TitleTokenizer
+
+FORMAT_VERSION = 1
+KIND = "vitrina encoder"
+
+Float32 = npt.NDArray[np.float32]
+
+
+class EncoderWeights:
+    """The frozen parts of a title encoder, shared by all its copies (they are never changed).
+
+    Parameters
+    ----------
+    embeddings : (pieces, dim) float32
+        One row for each piece of the tokenizer.
+    filters : (dim, 14 · filters) float32
+        The convolutions' weights, in the block order of `vitrina.encoder.kernels`.
+    bias : (4 · filters,) float32
+    tokenizer : TitleTokenizer
+    training : mapping
+        How it was trained: settings, versions, data digest, figures. Kept as it is in
+        config.json.
+    """
+
+    def __init__(
+        self,
+        embeddings: Float32,
+        filters: Float32,
+        bias: Float32,
+        tokenizer: TitleTokenizer,
+        training: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.embeddings, self.filters, self.bias = embeddings, filters, bias
+        self.tokenizer = tokenizer
+        self.training: dict[str, Any] = dict(training or {})
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        pieces, dim = self.embeddings.shape
+        return f"<{pieces} pieces × {dim} → {len(self.bias)}>"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> EncoderWeights:
+        return self  # frozen: scikit-learn's clone need not copy hundreds of megabytes
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs; the table is derived there again."""
+        tokenizer = self.tokenizer
+        return {
+            "arrays": (self.embeddings, self.filters, self.bias),
+            "tokenizer": tokenizer.model,
+            "normalization": _normalization(tokenizer.normalizer),
+            "training": self.training,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        tokenizer = TitleTokenizer(state["tokenizer"], Normalizer(**state["normalization"]))
+        self.__init__(*state["arrays"], tokenizer, state["training"])  # type: ignore[misc]
+
+    @property
+    def table(self) -> Float32:
+        """What each piece adds at each position of each filter, (pieces, 14 · filters) float32."""
+        with self._lock:
+            return self._table
+
+    @cached_property
+    def _table(self) -> Float32:
+        # Blocks of fixed size on one BLAS thread each: the sums, and so every vector to the last
+        # bit, don't depend on the number of threads.
+        out = np.empty((len(self.embeddings), self.filters.shape[1]), np.float32)
+
+        def project(start: int) -> None:
+            rows = slice(start, start + 1024)
+            np.matmul(self.embeddings[rows], self.filters, out=out[rows])
+
+        with threadpool_limits(1, "blas"), ThreadPoolExecutor(default_threads()) as pool:
+            list(pool.map(project, range(0, len(out), 1024)))
+        return out
+
+    def save(self, path: str | Path, *, force: bool = False) -> None:
+        """Write the encoder's folder, atomically; refuse an existing path unless `force`."""
+        path = Path(path)
+        refuse_existing(path, force)
+        with atomic_path(path) as folder:
+            folder.mkdir()
+            self.write_into(folder)
+
+    def write_into(self, folder: Path) -> None:
+        """Write the encoder's files into an empty folder."""
+        arrays = {"embeddings": self.embeddings, "filters": self.filters, "bias": self.bias}
+        safetensors.numpy.save_file(arrays, folder / "model.safetensors")
+        (folder / "tokenizer.model").write_bytes(self.tokenizer.model)
+        pieces, dim = self.embeddings.shape
+        config = {
+            "vitrina": vitrina.__version__,
+            "model": {
+                "pieces": pieces,
+                "dim": dim,
+                "widths": list(WIDTHS),
+                "filters": len(self.bias) // len(WIDTHS),
+            },
+            "normalization": _normalization(self.tokenizer.normalizer),
+            "training": self.training,
+        }
+        text = json.dumps(config, indent=1, ensure_ascii=False)
+        (folder / "config.json").write_text(text + "\n", "utf-8")
+        (folder / "README.md").write_text(_model_card(config), "utf-8")
+        seal(folder, KIND, FORMAT_VERSION)
+
+    @classmethod
+    def load(cls, path: str | Path) -> EncoderWeights:
+        """Read an encoder's folder; InputError if it is missing, incomplete, damaged or newer."""
+        folder = Path(path)
+        check_sealed(folder, KIND, FORMAT_VERSION)
+        try:
+            config = json.loads((folder / "config.json").read_text("utf-8"))
+            arrays = safetensors.numpy.load_file(folder / "model.safetensors")
+            normalizer = Normalizer(**config["normalization"])
+            tokenizer = TitleTokenizer((folder / "tokenizer.model").read_bytes(), normalizer)
+            return cls(
+                arrays["embeddings"],
+                arrays["filters"],
+                arrays["bias"],
+                tokenizer,
+                config["training"],
+            )
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise InputError(f"{folder}: is no readable encoder ({error}); save it again") from None
+
+
+def initial_weights(
+    tokenizer: TitleTokenizer,
+    *,
+    dim: int = 512,
+    filters: int = 128,
+    embedding_std: float = 0.05,
+    seed: int = 0,
+) -> EncoderWeights:
+    """Weights before any training: where training starts, and the random encoder of figure 2.
+
+    Embeddings are N(0, embedding_std²); each convolution is uniform in ±1/√(dim · width), bias
+    included, as torch's Conv1d starts.
+    """
+    rng = np.random.default_rng(seed)
+    embeddings = rng.standard_normal((len(tokenizer), dim), np.float32) * np.float32(embedding_std)
+    blocks, biases = [], []
+    for width in WIDTHS:
+        bound = 1 / np.sqrt(dim * width)
+        blocks.append(rng.uniform(-bound, bound, (dim, width * filters)))
+        biases.append(rng.uniform(-bound, bound, filters))
+    weights = np.concatenate(blocks, axis=1).astype(np.float32)
+    assert weights.shape == (dim, BLOCKS * filters)
+    return EncoderWeights(embeddings, weights, np.concatenate(biases).astype(np.float32), tokenizer)
+
+
+def _normalization(normalizer: Normalizer) -> dict[str, Any]:
+    return {
+        "language": normalizer.language,
+        "style": normalizer.style,
+        # kept word for word: an upgrade of the stop-word package must not move any vector
+        "stop_words": sorted(normalizer.stop_words),
+    }
+
+
+def _model_card(config: Mapping[str, Any]) -> str:
+    """The folder's README: how to use the encoder and how it was trained."""
+    model, training = config["model"], copy.copy(config["training"])
+    lines = [
+        "# A title encoder made by vitrina",
+        "",
+        "```python",
+        "from vitrina import TitleEncoder",
+        "",
+        "encoder = TitleEncoder.load('this folder')",
+        f"vectors = encoder.transform(['a title'])  # (1, {model['filters'] * 4}) float32",
+        "```",
+        "",
+        f"Text CNN over {model['pieces']:,} SentencePiece pieces of {model['dim']} numbers, widths "
+        f"{', '.join(map(str, model['widths']))}, {model['filters']} filters each.",
+        "",
+    ]
+    if not training:
+        return "\n".join([*lines, "Never trained: its weights are random.", ""])
+    lines += ["## How it was trained", "", "| what | value |", "|---|---|"]
+    for name, value in training.items():
+        shown = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+        lines.append(f"| {name.replace('_', ' ')} | {shown} |")
+    return "\n".join([*lines, ""])

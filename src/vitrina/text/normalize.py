@@ -1,0 +1,174 @@
+"""Titles as sellers type them -> the plain words that the tokenizer sees (paper §3.1, A.1).
+
+Normalisation is *word-local*: a title's normal form is the normal forms of its white-space
+separated words, joined by single spaces. So one title, a batch, and a word remembered from
+another title can't differ, and every distinct word of a marketplace is worked on once.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any, Literal, get_args
+
+import numpy as np
+import polars as pl
+import stop_words as stop_word_lists
+
+from vitrina.errors import InputError
+
+Style = Literal["default", "paper"]
+
+# Accents live in this block; marks of other scripts (Indic vowels, Arabic harakat) are letters'
+# parts and stay. The letters ñ and й carry a mark in Unicode's eyes alone: año is not ano.
+_ACCENT = re.compile("[\u0300-\u036f]")
+_ACCENT_BUT_LETTERS = re.compile(
+    "(?<!n)\u0303|(?<!и)\u0306|[\u0300-\u0302\u0304\u0305\u0307-\u036f]"
+)
+_POINT_IN_NUMBER = re.compile(r"(?<=\d)[.,](?=\d)")
+_VARIATION_SELECTORS = range(0xFE00, 0xFE10)
+
+
+class Normalizer:
+    """Normal forms of titles, for a whole batch at once (paper §3.1).
+
+    Accents and punctuation go, letters become lower case, white space collapses. Two styles:
+
+    ``"paper"``
+        also drops the language's stop words, the tilde of ñ and the point inside numbers.
+    ``"default"``
+        keeps all three: the stop-word lists hold *new*, *used*, *without*, *nuevo*, *sin*, which
+        are what many tasks are about; ñ is a letter; 1.5 l is not "1 5 l" (a comma between
+        digits becomes a point).
+
+    Any Unicode goes in and no title raises; a title of punctuation alone becomes the empty
+    string, as None does. Normalising twice changes nothing.
+
+    Parameters
+    ----------
+    language : str or None
+        Code or name of a language of the stop-word package ('es', 'english', ...). None: no
+        stop words.
+    style : {"default", "paper"}
+    stop_words : iterable of str, optional
+        Use these instead of the package's list (how a saved encoder keeps the list that it was
+        trained with).
+
+    Raises
+    ------
+    InputError
+        for a language or style that doesn't exist
+
+    Examples
+    --------
+    >>> Normalizer("es")(["Botella de 1,5 L   para NIÑOS ¡Nueva!"])
+    ['botella de 1.5 l para niños nueva']
+    >>> Normalizer("es", style="paper")(["Botella de 1,5 L   para NIÑOS ¡Nueva!"])
+    ['botella 1 5 l ninos']
+    """
+
+    def __init__(
+        self,
+        language: str | None = None,
+        style: Style = "default",
+        *,
+        stop_words: Iterable[str] | None = None,
+    ) -> None:
+        if style not in get_args(Style):
+            raise InputError(f"style: '{style}' is not one of {', '.join(get_args(Style))}")
+        self.language = _known_language(language)
+        self.style: Style = style
+        self.stop_words: frozenset[str] = frozenset()
+        if stop_words is not None:
+            self.stop_words = frozenset(stop_words)
+        elif self.language and style == "paper":
+            forms = (self.word(word) for word in stop_word_lists.get_stop_words(self.language))
+            self.stop_words = frozenset(form for form in forms if form and " " not in form)
+
+    def __call__(self, titles: Any) -> list[str]:
+        """Normal forms, a list of n strings, of any column of n titles (see `as_titles`)."""
+        words = lru_cache(maxsize=None)(self.word)
+        return [
+            " ".join(filter(None, map(words, title.split()))) if title else ""
+            for title in as_titles(titles)
+        ]
+
+    def word(self, raw: str) -> str:
+        """Normal form of one white-space free string: no word, one, or several ("usb-c")."""
+        if raw.isascii():
+            text = raw.lower()
+        else:
+            text = "".join(c for c in raw if unicodedata.category(c) != "Cf")
+            text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).lower())
+            accent = _ACCENT if self.style == "paper" else _ACCENT_BUT_LETTERS
+            text = unicodedata.normalize("NFC", accent.sub("", text))
+        if not (text.isascii() and text.isalnum()):
+            text = text.replace("\x00", " ")  # so that \x00 can stand for a number's point
+            if self.style == "default":
+                text = _POINT_IN_NUMBER.sub("\x00", text)
+            text = "".join(c if _is_letter(c) else "." if c == "\x00" else " " for c in text)
+        return " ".join(w for w in text.split() if w not in self.stop_words)
+
+
+def as_titles(column: Any) -> list[str | None]:
+    """Any column of titles as a list: lists, numpy, polars, pyarrow and pandas, or a table of
+    one column. None and not-a-number stand for the empty title.
+
+    Raises
+    ------
+    InputError
+        for a single string, more than one column, or an entry that is no text
+    """
+    if isinstance(column, str | bytes):
+        raise InputError("titles: got one string; give a list of titles, such as ['a title']")
+    if isinstance(column, pl.DataFrame | np.ndarray) or hasattr(column, "iloc"):
+        shape = column.shape
+        if len(shape) == 2 and shape[1] == 1:
+            column = column[:, 0] if not hasattr(column, "iloc") else column.iloc[:, 0]
+        elif len(shape) != 1:
+            raise InputError(f"titles: got a table of shape {shape}; give one column of titles")
+    if isinstance(column, pl.Series) and column.dtype in (pl.Categorical, pl.Enum):
+        column = column.cast(pl.String)
+    for to_list in ("to_pylist", "to_list", "tolist"):  # pyarrow, polars and pandas, numpy
+        if hasattr(column, to_list):
+            titles = getattr(column, to_list)()
+            break
+    else:
+        titles = list(column)
+    if set(map(type, titles)) <= {str, type(None)}:
+        return titles  # type: ignore[no-any-return]
+    return [_as_title(row, title) for row, title in enumerate(titles)]
+
+
+def _as_title(row: int, title: Any) -> str | None:
+    if isinstance(title, str):
+        return str(title)  # numpy.str_ and other subclasses
+    # pandas' missing values differ from themselves (nan, NaT) or refuse to be compared (NA)
+    if title is None or type(title).__name__ in ("NAType", "NaTType") or title != title:
+        return None
+    raise InputError(
+        f"titles: row {row} is {title!r} ({type(title).__name__}), not text; "
+        "convert the column to strings"
+    )
+
+
+def _is_letter(char: str) -> bool:
+    """Letters, numbers, and the marks that belong to letters."""
+    category = unicodedata.category(char)
+    return (category[0] in "LN" or category in ("Mn", "Mc")) and ord(
+        char
+    ) not in _VARIATION_SELECTORS
+
+
+def _known_language(language: str | None) -> str | None:
+    """The language's full name in the stop-word package."""
+    if language is None or language == "none":
+        return None
+    codes: dict[str, str] = stop_word_lists.LANGUAGE_MAPPING
+    name = codes.get(language.lower(), language.lower())
+    if name not in codes.values():
+        known = ", ".join(sorted(codes))
+        raise InputError(f"language: '{language}' is unknown; use 'none' or one of: {known}")
+    return name
