@@ -26,7 +26,7 @@ class Ragged:
     offsets: npt.NDArray[np.int64]
 
     @classmethod
-    def from_lists(cls, rows: Iterable[Sequence[int]], dtype: npt.DTypeLike = np.int32) -> Ragged:
+    def from_lists(cls, rows: Iterable[Sequence[int]]) -> Ragged:
         """Pack Python lists (or arrays), in order."""
         lists = list(rows)
         lengths = np.fromiter((len(row) for row in lists), np.int64, len(lists))

@@ -12,13 +12,27 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow.compute as pc
 
-from vitrina.data.tables import EventColumns, Source, describe, encode, ids, readable
-from vitrina.data.tables import require_columns, scan
+from vitrina.data.tables import (
+    EventColumns,
+    Source,
+    describe,
+    encode,
+    ids,
+    readable,
+    require_columns,
+    scan,
+)
 from vitrina.errors import InputError
 from vitrina.ragged import Ragged, offsets_of
 
 _GAP = re.compile(r"(?=.)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", flags=re.ASCII)
 _MICROSECOND = timedelta(microseconds=1)
+_TIME_FORMS = ["%Y-%m-%d"] + [
+    f"%Y-%m-%d{between}{clock}{zone}"
+    for between in "T "
+    for clock in ("%H:%M:%S%.f", "%H:%M")
+    for zone in ("", " %#z", " UTC")  # in a form, a blank stands for any number of them
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +61,11 @@ class Sessions:
     @property
     def pairs(self) -> int:
         """Number of unordered pairs, the sum of n (n - 1) / 2 over the sessions."""
-        lengths = self.products.lengths
-        return int((lengths * (lengths - 1) // 2).sum())
+        return _pairs(self.products.lengths)
+
+
+def _pairs(lengths: npt.NDArray[np.int64]) -> int:
+    return int((lengths * (lengths - 1) // 2).sum())
 
 
 def parse_gap(text: str | timedelta | int) -> timedelta:
@@ -140,14 +157,14 @@ def sessionize(
     gap_ticks = limit // _MICROSECOND * ticks_a_second // 1_000_000
     starts = np.ones(len(user), np.bool_)
     starts[1:] = (user[1:] != user[:-1]) | (np.diff(time) > gap_ticks)
-    session = np.cumsum(starts)
+    session: npt.NDArray[np.int64] = np.cumsum(starts, dtype=np.int64)
     del user, time, starts
 
     known = row >= 0
     counts["not_in_catalogue"] = len(row) - int(known.sum())
     if counts["not_in_catalogue"]:
         session, row = session[known], row[known]
-    first = pl.Series(session * np.int64(len(product_ids)) + row).is_first_distinct().to_numpy()
+    first = _first_visits(session, row, len(product_ids))
     counts["repeated"] = len(row) - int(first.sum())
     session, row = session[first], row[first]
 
@@ -157,20 +174,16 @@ def sessionize(
     counts["single_product_sessions"] = int((lengths == 1).sum())
     kept = (place < max_products) & np.repeat(lengths > 1, lengths)
     lengths = np.minimum(lengths[lengths > 1], max_products)
-    result = Sessions(Ragged(row[kept], offsets_of(lengths)), product_ids, counts)
-    # the dataclass is frozen, its dict of counts is not: pairs are counted by the property
-    counts |= {
-        "sessions": len(lengths),
-        "products": int(lengths.sum()),
-        "pairs": result.pairs,
-    }
+    counts["sessions"] = len(lengths)
+    counts["products"] = int(lengths.sum())
+    counts["pairs"] = _pairs(lengths)
     if not len(lengths):
         counted = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
         raise InputError(
             f"{where}: no session has two products ({counted}): give a larger --gap (it is "
             f"{limit}), or check --user-column, --time-column and --product-column"
         )
-    return result
+    return Sessions(Ragged(row[kept], offsets_of(lengths)), product_ids, counts)
 
 
 def _valid(
@@ -254,34 +267,26 @@ def _ticks_of_numbers(time: pl.Series) -> tuple[pl.Series, int]:
 
 
 def _ticks_of_text(time: pl.Series) -> tuple[pl.Series, int]:
-    """ISO 8601, date and time or date alone; or else numbers. A column may mix the first two."""
+    """ISO 8601, date and time or date alone, also in one column; or else numbers."""
     text = time.str.strip_chars()
-    # one format after the other, each for what the former left: most columns need just one
-    ticks = pl.Series(name=time.name, dtype=pl.Int64).extend_constant(None, len(text))
-    for form in (
-        "%Y-%m-%dT%H:%M:%S%.f%#z",
-        "%Y-%m-%dT%H:%M:%S%.f",
-        "%Y-%m-%d",
-        "%Y-%m-%dT%H:%M%#z",
-        "%Y-%m-%dT%H:%M",
-    ):
+    # each form is tried on what the former ones left: with the commonest first, mostly one is
+    sample = text.drop_nulls().head(100)
+    forms = sorted(_TIME_FORMS, key=lambda form: _microseconds(sample, form).null_count())
+    ticks = _microseconds(text, forms[0])
+    for form in forms[1:]:
         left = (ticks.is_null() & text.is_not_null()).arg_true()
-        if not len(left):
-            return ticks, 10**6
-        rest = text.gather(left)
-        if form == "%Y-%m-%dT%H:%M:%S%.f%#z":
-            # one spelling: 'T' between date and time, no blank before the zone, which %z wants
-            text = text.str.replace(r"^(\S{10})[ t]", "${1}T")
-            text = text.str.replace(r"\s*(?:[zZ]|UTC|GMT)$", "+00:00")
-            rest = text
-        parsed = rest.str.to_datetime(form, strict=False, time_unit="us").to_physical()
-        ticks = ticks.scatter(left, parsed) if len(left) < len(text) else parsed
-    if ticks.null_count() == len(ticks):
-        numbers = text.cast(pl.Int64, strict=False)
-        if numbers.null_count() == len(numbers):
-            return _ticks_of_numbers(text.cast(pl.Float64, strict=False))
-        return _ticks_of_numbers(numbers)
-    return ticks, 10**6
+        if len(left) == 0:
+            break
+        ticks = ticks.scatter(left, _microseconds(text.gather(left), form))
+    if ticks.null_count() < len(ticks):
+        return ticks, 10**6
+    numbers = text.cast(pl.Float64, strict=False)
+    whole = text.cast(pl.Int64, strict=False)
+    return _ticks_of_numbers(whole if whole.null_count() == numbers.null_count() else numbers)
+
+
+def _microseconds(text: pl.Series, form: str) -> pl.Series:
+    return text.str.to_datetime(form, strict=False, time_unit="us").to_physical()
 
 
 def _numbered(
@@ -300,17 +305,21 @@ def _numbered(
 def _rows(products: pl.Series, product_ids: pl.Series, where: str) -> npt.NDArray[np.int32]:
     """The row of every product in the catalogue, -1 where it isn't there."""
     ids_there = ids(product_ids, "product_ids", "catalogue")
-    same = pl.Int64 if products.dtype.is_integer() and ids_there.dtype.is_integer() else pl.String
-    ours, theirs = (s.rechunk().cast(same, strict=False).to_arrow() for s in (products, ids_there))
+    here, there = products.dtype, ids_there.dtype
+    common: pl.DataType = pl.String()
+    if here == there:
+        common = here
+    elif here.is_integer() and there.is_integer() and pl.UInt64 not in (here, there):
+        common = pl.Int64()
+    ours, theirs = (s.rechunk().cast(common).to_arrow() for s in (products, ids_there))
     row: npt.NDArray[np.int32] = (
         pc.index_in(ours, value_set=theirs, skip_nulls=True).fill_null(-1).to_numpy()
     )
     if (row < 0).all():
-        there = ids_there.drop_nulls().head(1).to_list()
+        example = next(iter(ids_there.drop_nulls()), "nothing")
         raise InputError(
             f"{where}: none of the products visited is in the catalogue: '{products[0]}' here, "
-            f"'{there[0] if there else 'nothing'}' there: check --product-column and that both "
-            "tables use the same ids"
+            f"'{example}' there: check --product-column and that both tables use the same ids"
         )
     return row
 
@@ -329,3 +338,16 @@ def _ordered(
         table = table.sort("user", maintain_order=True)
         user, time, row = (table[name].to_numpy() for name in table.columns)
     return user, time, row
+
+
+def _first_visits(
+    session: npt.NDArray[np.int64], row: npt.NDArray[np.int32], n_products: int
+) -> npt.NDArray[np.bool_]:
+    """Whether a visit is the first of its product in its session; sessions in ascending order."""
+    # the keys of a session lie together, so this sort has little to move and beats a hash table
+    key = session * np.int64(n_products) + row
+    order = np.argsort(key, kind="stable")
+    key = key[order]
+    first = np.ones(len(key), np.bool_)
+    first[order[1:]] = key[1:] != key[:-1]
+    return first

@@ -134,10 +134,12 @@ def require_columns(
     """
     with readable(source):
         existing = frame.collect_schema().names()
-    named = columns if isinstance(columns, Mapping) else dict.fromkeys(columns)
-    for role, name in [(r, n) if n is not None else (None, r) for r, n in named.items()]:
+    flags: dict[str, str] = {}
+    if isinstance(columns, Mapping):
+        flags = {name: f"--{role}-column" for role, name in columns.items()}
+    for name in flags or columns:
         if name not in existing:
-            mend = f"name it with --{role}-column" if role else "is this the right file?"
+            mend = f"name it with {flags[name]}" if flags else "is this the right file?"
             raise InputError(
                 f"{describe(source)}: no column '{name}'; there are: {', '.join(existing)}: {mend}"
             )
@@ -204,7 +206,10 @@ def _files_behind(source: Source) -> list[Path]:
     if isinstance(source, pl.DataFrame):
         return []
     if isinstance(source, pl.LazyFrame):
-        plan = source.explain(optimized=False)
+        try:
+            plan = source.explain(optimized=False)
+        except _READING_ERRORS:
+            return []
         scans = re.findall(r"^\s*(?:Parquet|Csv|NDJson) SCAN \[(.+)\]$", plan, flags=re.M)
         files = [Path(name) for found in scans for name in found.split(", ")]
         return [file for file in dict.fromkeys(files) if file.is_file()]

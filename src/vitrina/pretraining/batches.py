@@ -1,0 +1,129 @@
+"""Batches of sessions: each distinct title once, each distinct piece once, no pair built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+import numpy.typing as npt
+
+from vitrina.pretraining.dataset import TrainingData
+from vitrina.pretraining.settings import Settings
+from vitrina.ragged import Ragged, offsets_of
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What one step needs, as NumPy arrays.
+
+    A *visit* is one product in one session. Titles and pieces are those that occur, each once;
+    numbers with a leading `visit` or `title` point into them.
+
+    Attributes
+    ----------
+    pieces : (u,) int64, the distinct pieces
+    titles : Ragged of n distinct titles, rows of `pieces`
+    visit_title : (v,) int64, rows of `titles`
+    visit_session : (v,) int64, 0 ... sessions - 1, non-decreasing
+    title_weight : (n,) float64, how often the title is one side of a pair, over all pairs; sums
+        to 1. The batch norms weigh with it, so they see what a batch of pairs would show them.
+    target : (m,) int64, n-th title · categories + category: which partner's categories each
+        title predicts
+    target_count : (m,) float64, in how many ordered pairs
+    pairs : unordered pairs in the batch
+    """
+
+    pieces: Ints
+    titles: Ragged
+    visit_title: Ints
+    visit_session: Ints
+    title_weight: npt.NDArray[np.float64]
+    target: Ints
+    target_count: npt.NDArray[np.float64]
+    pairs: int
+
+
+class Batches:
+    """The batches of all epochs by number, a function of the data and the seed alone.
+
+    ``settings.batch == "sessions"``: whole sessions in random order. ``"pairs"``: the paper's
+    random pairs over all sessions (§3.1), each a session of two.
+    """
+
+    def __init__(self, data: TrainingData, settings: Settings) -> None:
+        self._data, self._settings = data, settings
+        lengths = data.sessions.lengths
+        self._pair_ends = offsets_of(lengths * (lengths - 1) // 2)
+        self._whole = settings.batch == "sessions"
+        self._size = len(lengths) if self._whole else data.pairs
+        self._order: tuple[int, Ints] = (-1, np.empty(0, np.int64))
+        self._many_views = len(data.views.values) > len(data.views)
+        self.per_epoch = ceil(self._size / settings.batch_size)
+
+    def __getitem__(self, step: int) -> Batch:
+        epoch, number = divmod(step, self.per_epoch)
+        if self._order[0] != epoch:
+            rng = np.random.default_rng([self._settings.seed, epoch])
+            self._order = (epoch, rng.permutation(self._size))
+        size = self._settings.batch_size
+        chosen = self._order[1][number * size : (number + 1) * size]
+        sessions = self._data.sessions.take(chosen) if self._whole else self._pairs(chosen)
+        return make_batch(self._data, sessions, self._views(sessions, step))
+
+    def _pairs(self, numbers: Ints) -> Ragged:
+        """Pairs by number, as sessions of two: pairs are numbered session by session."""
+        session = np.searchsorted(self._pair_ends, numbers, side="right") - 1
+        within = numbers - self._pair_ends[session]
+        # pair number -> (i, j), i < j, counting (0,1), (0,2), (1,2), (0,3), ...: j(j-1)/2 + i
+        j = ((1 + np.sqrt(1 + 8 * within)) / 2).astype(np.int64)
+        i = within - j * (j - 1) // 2
+        starts = self._data.sessions.offsets[session]
+        visits = np.stack([starts + i, starts + j], axis=1).ravel()
+        return Ragged(
+            self._data.sessions.values[visits], np.arange(0, len(visits) + 1, 2, dtype=np.int64)
+        )
+
+    def _views(self, sessions: Ragged, step: int) -> Ints:
+        """A row of titles for each visit: a product listed under several titles shows one."""
+        views = self._data.views
+        starts = views.offsets[sessions.values]
+        if self._many_views:
+            rng = np.random.default_rng([self._settings.seed, step, 1])
+            starts = starts + rng.integers(0, views.offsets[sessions.values + 1] - starts)
+        return views.values[starts].astype(np.int64)
+
+
+def make_batch(data: TrainingData, sessions: Ragged, visit_views: Ints) -> Batch:
+    """A batch of the given sessions (rows of products) whose visits show the given titles."""
+    title_rows, visit_title = np.unique(visit_views, return_inverse=True)
+    titles = data.titles.take(title_rows)
+    pieces, local = np.unique(titles.values, return_inverse=True)
+
+    lengths = sessions.lengths
+    visit_length = np.repeat(lengths, lengths)
+    weight = np.bincount(visit_title, visit_length - 1.0, len(title_rows))
+
+    # Every visit against all visits of its session, itself left out: integers only.
+    visits = np.arange(len(sessions.values))
+    key = np.repeat(visits, visit_length)
+    within = np.arange(len(key)) - np.repeat(offsets_of(visit_length)[:-1], visit_length)
+    query = np.repeat(np.repeat(sessions.offsets[:-1], lengths), visit_length) + within
+    category = data.category[sessions.values].astype(np.int64)
+    known = (key != query) & (category[query] >= 0)
+    target, count = np.unique(
+        visit_title[key[known]] * len(data.categories) + category[query[known]],
+        return_counts=True,
+    )
+    return Batch(
+        pieces.astype(np.int64),
+        Ragged(local.astype(np.int32), titles.offsets),
+        visit_title,
+        np.repeat(np.arange(len(sessions)), lengths),
+        weight / weight.sum(),
+        target,
+        count.astype(np.float64),
+        int((lengths * (lengths - 1) // 2).sum()),
+    )

@@ -1,0 +1,135 @@
+"""Sessions and titles as the training loop reads them: integers only, on disk or in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vitrina.data.sessions import Sessions
+from vitrina.data.tables import Catalogue
+from vitrina.errors import InputError
+from vitrina.files import atomic_path
+from vitrina.pretraining.settings import Settings
+from vitrina.ragged import Ragged
+from vitrina.text.normalize import Normalizer
+from vitrina.text.tokenizer import TitleTokenizer
+
+_TOKENIZER_TITLES = 1_000_000  # more visits than this are sampled for the tokenizer
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """What a run learns from. Products are those of the sessions alone, renumbered.
+
+    Attributes
+    ----------
+    sessions : Ragged of sessions, rows of products
+    views : Ragged of products, rows of titles: every title a product is listed under
+    titles : Ragged of titles, pieces
+    category : (products,) int32, -1 where missing
+    categories : names of the categories
+    tokenizer : TitleTokenizer
+    """
+
+    sessions: Ragged
+    views: Ragged
+    titles: Ragged
+    category: npt.NDArray[np.int32]
+    categories: list[str]
+    tokenizer: TitleTokenizer
+
+    @classmethod
+    def prepare(cls, catalogue: Catalogue, sessions: Sessions, settings: Settings) -> TrainingData:
+        """Train the tokenizer on the sessions' titles and translate everything to integers.
+
+        Raises
+        ------
+        InputError
+            if no title has a word, or if alpha < 1 and no product has a category
+        """
+        products, visits = np.unique(sessions.products.values, return_inverse=True)
+        category = catalogue.product_category[products]
+        if settings.alpha < 1 and (category < 0).all():
+            raise InputError(
+                f"categories: no product of the sessions has one, which alpha {settings.alpha:g} "
+                "needs; name the catalogue's column with --category-column, or train with --alpha 1"
+            )
+        views = catalogue.product_titles.take(products)
+        title_rows, renumbered = np.unique(views.values, return_inverse=True)
+        titles = catalogue.titles.gather(title_rows).to_list()
+        views = Ragged(renumbered.astype(np.int32), views.offsets)
+
+        rng = np.random.default_rng(settings.seed)
+        seen = visits
+        if len(seen) > _TOKENIZER_TITLES:
+            seen = np.sort(rng.choice(len(visits), _TOKENIZER_TITLES, replace=False))
+            seen = visits[seen]
+        normalizer = Normalizer(settings.language, settings.style)
+        corpus = (titles[row] for row in views.take(seen).values)
+        tokenizer = TitleTokenizer.train(corpus, normalizer, settings.pieces)
+        return cls(
+            Ragged(visits.astype(np.int32), sessions.products.offsets),
+            views,
+            tokenizer(titles),
+            category.astype(np.int32),
+            catalogue.categories.to_list(),
+            tokenizer,
+        )
+
+    @property
+    def pairs(self) -> int:
+        """Unordered pairs of all sessions."""
+        lengths = self.sessions.lengths
+        return int((lengths * (lengths - 1) // 2).sum())
+
+    def digest(self) -> str:
+        """SHA-256 over everything a run reads: the same digest, the same data."""
+        digest = hashlib.sha256(self.tokenizer.model)
+        digest.update(json.dumps(self.categories).encode())
+        for array in self._arrays().values():
+            digest.update(str(array.dtype).encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def save(self, folder: Path, settings: Settings) -> None:
+        """Write the folder that `load` reads, atomically."""
+        with atomic_path(folder) as temporary:
+            temporary.mkdir()
+            for name, array in self._arrays().items():
+                np.save(temporary / f"{name}.npy", array)
+            (temporary / "tokenizer.model").write_bytes(self.tokenizer.model)
+            about = {"categories": self.categories, "settings": settings.asdict()}
+            (temporary / "data.json").write_text(json.dumps(about), "utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> TrainingData:
+        """Memory-map a saved folder, so that a run's memory doesn't grow with its data."""
+        about: dict[str, Any] = json.loads((folder / "data.json").read_text("utf-8"))
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+        settings = about["settings"]
+        normalizer = Normalizer(settings["language"], settings["style"])
+        return cls(
+            Ragged(arrays["sessions"], arrays["session_offsets"]),
+            Ragged(arrays["views"], arrays["view_offsets"]),
+            Ragged(arrays["titles"], arrays["title_offsets"]),
+            arrays["category"],
+            about["categories"],
+            TitleTokenizer((folder / "tokenizer.model").read_bytes(), normalizer),
+        )
+
+    def _arrays(self) -> dict[str, npt.NDArray[Any]]:
+        ragged = (self.sessions, self.views, self.titles)
+        parts = [array for rows in ragged for array in (rows.values, rows.offsets)]
+        return dict(zip(_ARRAYS, [*parts, self.category], strict=True))
+
+
+_ARRAYS = (
+    *("sessions", "session_offsets", "views", "view_offsets", "titles", "title_offsets"),
+    "category",
+)

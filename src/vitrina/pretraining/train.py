@@ -1,0 +1,432 @@
+"""The training run: prepare, train, keep what a resumed run needs, leave a frozen encoder."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+import vitrina
+from vitrina.data.sessions import Sessions
+from vitrina.data.tables import Catalogue
+from vitrina.encoder.kernels import default_threads
+from vitrina.encoder.title_encoder import TitleEncoder
+from vitrina.encoder.weights import EncoderWeights, initial_weights
+from vitrina.errors import InputError, MissingExtraError
+from vitrina.files import atomic_path, refuse_existing, write_json
+from vitrina.pretraining.dataset import TrainingData
+from vitrina.pretraining.schedules import learning_rate, target_decay
+from vitrina.pretraining.settings import Settings
+from vitrina.progress import Progress
+
+try:
+    import torch
+
+    from vitrina.pretraining.batches import Batches
+    from vitrina.pretraining.checkpoint import load_checkpoint, save_checkpoint
+    from vitrina.pretraining.networks import Networks
+    from vitrina.pretraining.objective import losses, spread
+except ModuleNotFoundError as error:
+    raise MissingExtraError("torch", "train") from error
+
+LOG = "training.jsonl"
+_SECONDS_BETWEEN_CHECKPOINTS = 120.0
+_COLLAPSED = 0.1  # of the spread at the start
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during training; everything is saved and the message says how to go on."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """An unfinished run's files, beside its output: DIR.training for DIR."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, out: str | Path) -> RunFolder:
+        out = Path(out)
+        return cls(out.with_name(out.name + ".training"))
+
+    @property
+    def prepared(self) -> bool:
+        """Whether data and plan are written, so that a resumed run needs no input."""
+        return (self.path / "run.json").exists()
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def log(self) -> Path:
+        return self.path / LOG
+
+
+def train(
+    catalogue: Catalogue | None,
+    sessions: Sessions | None,
+    out: str | Path,
+    settings: Settings | None = None,
+    *,
+    threads: int | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    force: bool = False,
+    quiet: bool = False,
+    tensorboard: str | Path | None = None,
+) -> TitleEncoder:
+    """Pre-train a title encoder on sessions (paper §3) and save it to the folder `out`.
+
+    Until it is finished the run lives in the folder `out` + ".training". Stopped in any way, it
+    goes on with ``resume=True`` from its last checkpoint, and its weights are bit-identical to
+    those of a run that was never stopped (same machine, same threads, CPU).
+
+    Parameters
+    ----------
+    catalogue, sessions : from `read_catalogue` and `sessionize`
+        A resumed run that was prepared needs neither.
+    out : path
+        The encoder's folder; its `training.jsonl` is the log of the run.
+    settings : Settings, default `preset("default")`
+    threads : int, optional
+        All processors by default; a resumed run keeps its own.
+    device : {"auto", "cpu", "cuda"}
+    resume, force : go on with a stopped run; replace what lies at `out`
+    quiet : no progress
+    tensorboard : path, optional
+        Also write the log for TensorBoard, into this folder.
+
+    Raises
+    ------
+    InputError
+        for input that can't be trained on, a path that exists, a run that can't be resumed
+    Interrupted
+        after Ctrl-C, once the run is saved
+    """
+    out, settings, started = Path(out), settings or Settings(), time.monotonic()
+    run = RunFolder.of(out)
+    _check_paths(out, run, resume=resume, force=force)
+    target = _device(device)
+    if resume and run.prepared:
+        plan = _open_plan(run, settings, threads)
+        data = TrainingData.load(run.path / "data")
+        if data.digest() != plan["data_digest"]:
+            raise InputError(f"{run.path}: its data is damaged; start over with --force")
+        torch.set_num_threads(plan["threads"])
+    else:
+        if catalogue is None or sessions is None:
+            raise InputError(f"{run.path}: holds nothing to resume; train without --resume")
+        torch.set_num_threads(threads or default_threads())
+        plan = _prepare(run, catalogue, sessions, settings, target, started, quiet)
+        data = TrainingData.load(run.path / "data")
+    encoder = _run(run, data, settings, plan, target, started, quiet, tensorboard)
+    _finish(run, out, encoder)
+    return encoder
+
+
+def _prepare(
+    run: RunFolder,
+    catalogue: Catalogue,
+    sessions: Sessions,
+    settings: Settings,
+    device: torch.device,
+    started: float,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Write the run's data and its plan; the plan comes last and says that all is there."""
+    with Progress("preparing", None, quiet=quiet) as progress:
+        progress.note("preparing: tokenizer and sessions")
+        shutil.rmtree(run.path, ignore_errors=True)
+        data = TrainingData.prepare(catalogue, sessions, settings)
+        if len(data.tokenizer) < settings.pieces:
+            progress.note(
+                f"tokenizer: {len(data.tokenizer):,} pieces; the titles' words support no more "
+                f"({settings.pieces:,} were asked for)"
+            )
+        data.save(run.path / "data", settings)
+        steps = Batches(data, settings).per_epoch * settings.epochs
+        planned = steps
+        if settings.max_minutes is not None:
+            used = time.monotonic() - started
+            planned = _steps_within(settings.max_minutes * 60 - used, steps, data, settings, device)
+            if planned < steps:
+                progress.note(
+                    f"plan: {planned:,} of {steps:,} steps fit into {settings.max_minutes:g} "
+                    "minutes; the schedules end with them"
+                )
+    plan = {
+        "settings": settings.asdict(),
+        "steps": planned,
+        "steps_of_all_epochs": steps,
+        "threads": torch.get_num_threads(),
+        "device": device.type,
+        "data_digest": data.digest(),
+        "catalogue": catalogue.counts,
+        "sessions": sessions.counts,
+        "versions": {
+            "vitrina": vitrina.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+    }
+    write_json(run.path / "run.json", plan)
+    return plan
+
+
+def _run(
+    run: RunFolder,
+    data: TrainingData,
+    settings: Settings,
+    plan: dict[str, Any],
+    device: torch.device,
+    started: float,
+    quiet: bool,
+    tensorboard: str | Path | None,
+) -> TitleEncoder:
+    batches, steps = Batches(data, settings), int(plan["steps"])
+    networks, optimizer = _build(data, settings, device)
+    position: dict[str, Any] = {"step": 0, "pairs": 0, "seconds": 0.0, "log_bytes": 0}
+    if run.checkpoint.exists():
+        position = load_checkpoint(run.checkpoint, networks, optimizer)
+    elif (used := time.monotonic() - started) > 1:
+        position["seconds"] = used  # preparing counts towards max_minutes
+    _cut(run.log, position["log_bytes"])
+    every = max(1, steps // 200)
+    begun, before = time.monotonic(), float(position["seconds"])
+    seconds, saved = before, begun
+    logged, warned, first_spread, record = (position["pairs"], seconds), False, 0.0, {}
+
+    with (
+        Progress("training", steps, done=position["step"], quiet=quiet) as progress,
+        _writer(tensorboard) as write,
+        run.log.open("a", encoding="utf-8") as log,
+        _interrupts() as interrupted,
+    ):
+        for step in range(position["step"], steps):
+            batch = batches[step]
+            rate = learning_rate(settings, step, steps)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            loss = losses(networks, batch, settings.alpha)
+            optimizer.zero_grad(set_to_none=True)
+            loss.total.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            decay = target_decay(settings, step, steps)
+            networks.follow(decay)
+
+            seconds = before + time.monotonic() - begun
+            position |= {"step": step + 1, "pairs": position["pairs"] + batch.pairs}
+            late = settings.max_minutes is not None and seconds > settings.max_minutes * 60
+            if (step + 1) % every == 0 or step + 1 == steps or late:
+                rate_of_pairs = (position["pairs"] - logged[0]) / max(seconds - logged[1], 1e-9)
+                logged = (position["pairs"], seconds)
+                record = {
+                    "step": step + 1,
+                    "epoch": step // batches.per_epoch,
+                    "pairs": position["pairs"],
+                    "pairs_per_second": round(rate_of_pairs),
+                    "loss": loss.total.item(),
+                    "byol": loss.byol.item() if settings.alpha > 0 else None,
+                    "cross_entropy": loss.cross_entropy.item() if settings.alpha < 1 else None,
+                    "spread": spread(loss.representation),
+                    "learning_rate": rate,
+                    "tau": decay,
+                    "seconds": round(seconds, 2),
+                }
+                log.write(json.dumps(record) + "\n")
+                write(record)
+                progress.update(step + 1, _shown(record))
+                if not math.isfinite(record["loss"]):
+                    raise InputError(
+                        f"training diverged: the loss is {record['loss']} at step {step + 1}; "
+                        "try --preset default or another --alpha"
+                    )
+                first_spread = first_spread or record["spread"]
+                if not warned and record["spread"] < _COLLAPSED * first_spread:
+                    warned = True
+                    progress.note(
+                        f"warning: the representations collapse (spread {record['spread']:.3f}, "
+                        f"{first_spread:.3f} at the start); a smaller --alpha holds them apart"
+                    )
+            stop = interrupted() or late
+            due = time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS
+            if (stop or due) and step + 1 < steps:
+                log.flush()
+                position |= {"seconds": seconds, "log_bytes": log.tell()}
+                save_checkpoint(run.checkpoint, networks, optimizer, position)
+                saved = time.monotonic()
+            if interrupted() and step + 1 < steps:
+                raise Interrupted(
+                    f"stopped and saved at step {step + 1:,} of {steps:,}; "
+                    "go on with the same command and --resume"
+                )
+            if late and step + 1 < steps:
+                progress.note(f"time is up at step {step + 1:,} of {steps:,}: ending here")
+                break
+    summary = {
+        **plan,
+        "steps_done": position["step"],
+        "epochs_done": round(position["step"] / batches.per_epoch, 3),
+        "pairs_seen": position["pairs"],
+        "minutes": round(seconds / 60, 2),
+        "last": {name: record.get(name) for name in ("loss", "byol", "cross_entropy", "spread")},
+    }
+    return TitleEncoder(_frozen(networks, data, summary))
+
+
+def _finish(run: RunFolder, out: Path, encoder: TitleEncoder) -> None:
+    with atomic_path(out) as folder:
+        folder.mkdir()
+        shutil.copyfile(run.log, folder / LOG)
+        encoder.weights.write_into(folder)
+    shutil.rmtree(run.path)
+
+
+def _build(
+    data: TrainingData, settings: Settings, device: torch.device
+) -> tuple[Networks, torch.optim.Optimizer]:
+    start = initial_weights(
+        data.tokenizer,
+        dim=settings.dim,
+        filters=settings.filters,
+        embedding_std=settings.embedding_std,
+        seed=settings.seed,
+    )
+    networks = Networks(settings, start, len(data.categories)).to(device)
+    trained = [p for p in networks.parameters() if p.requires_grad]
+    decay = settings.weight_decay
+    if settings.optimizer == "sgd":
+        momentum = settings.momentum
+        return networks, torch.optim.SGD(trained, momentum=momentum, weight_decay=decay)
+    return networks, torch.optim.AdamW(trained, weight_decay=decay, fused=True)
+
+
+def _steps_within(
+    seconds: float, steps: int, data: TrainingData, settings: Settings, device: torch.device
+) -> int:
+    """How many steps fit, from a few steps of networks that are thrown away."""
+    networks, optimizer = _build(data, settings, device)
+    batches, timed, begun = Batches(data, settings), 0, 0.0
+    for step in range(min(steps, 12)):
+        if step == 2:  # compiled and warm
+            begun = time.monotonic()
+        loss = losses(networks, batches[step], settings.alpha)
+        optimizer.zero_grad(set_to_none=True)
+        loss.total.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        networks.follow(settings.tau)
+        timed = step - 1
+    if timed < 1:
+        return steps
+    each = (time.monotonic() - begun) / timed
+    left = seconds - each * (timed + 2)
+    return max(1, min(steps, int(left * 0.92 / each)))  # some room: the machine may slow down
+
+
+def _frozen(networks: Networks, data: TrainingData, summary: dict[str, Any]) -> EncoderWeights:
+    encoder = networks.encoder
+    arrays = [p.detach().cpu().numpy() for p in (encoder.embeddings, encoder.filters, encoder.bias)]
+    return EncoderWeights(arrays[0], arrays[1], arrays[2], data.tokenizer, summary)
+
+
+def _check_paths(out: Path, run: RunFolder, *, resume: bool, force: bool) -> None:
+    if resume and not run.path.exists():
+        state = "is finished already" if out.exists() else "was never started"
+        raise InputError(f"{out}: {state}; there is nothing to resume, leave out --resume")
+    if not resume:
+        refuse_existing(out, force)
+        if run.prepared and not force:
+            raise InputError(
+                f"{run.path}: holds a run that was stopped; go on with --resume, "
+                "or start over with --force"
+            )
+
+
+def _open_plan(run: RunFolder, settings: Settings, threads: int | None) -> dict[str, Any]:
+    plan: dict[str, Any] = json.loads((run.path / "run.json").read_text("utf-8"))
+    asked = settings.asdict() | ({"threads": threads} if threads else {})
+    for name, value in asked.items():
+        before = plan["threads"] if name == "threads" else plan["settings"].get(name)
+        if before != value:
+            raise InputError(
+                f"{name}: is {value}, but the run to resume was started with {before}; "
+                "give the same settings, or start over with --force"
+            )
+    return plan
+
+
+def _device(name: str) -> torch.device:
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device: '{name}' is not one of auto, cpu, cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device: torch sees no CUDA device; use --device cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _cut(log: Path, size: int) -> None:
+    """Forget what was logged after the checkpoint: those steps are done again."""
+    with log.open("ab") as file:
+        file.truncate(size)
+
+
+def _shown(record: dict[str, Any]) -> str:
+    parts = [f"{record['pairs_per_second']:,} pairs/s", f"loss {record['loss']:.3f}"]
+    for name, label in (("byol", "BYOL"), ("cross_entropy", "category"), ("spread", "spread")):
+        if record[name] is not None:
+            parts.append(f"{label} {record[name]:.3f}")
+    return " · ".join(parts)
+
+
+@contextmanager
+def _interrupts() -> Iterator[Any]:
+    """Turn the first Ctrl-C into a flag, so that no step is cut in two; the second one is real."""
+    flag = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        flag.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield flag.is_set  # signals reach the main thread alone
+        return
+    previous = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield flag.is_set
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@contextmanager
+def _writer(folder: str | Path | None) -> Iterator[Any]:
+    """A function that takes each log record to TensorBoard, or nowhere."""
+    if folder is None:
+        yield lambda record: None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("tensorboard", "tensorboard") from error
+    with SummaryWriter(str(folder)) as writer:
+
+        def write(record: dict[str, Any]) -> None:
+            for name, value in record.items():
+                if name != "step" and value is not None:
+                    writer.add_scalar(name, value, record["step"])
+
+        yield write
