@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitrina.data.sessions import Sessions, parse_gap, sessionize
@@ -74,6 +76,7 @@ VISITS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(VISITS, st.integers(1, 6), st.integers(2, 4), st.none() | st.sets(st.integers(0, 9)))
 def test_sessions_against_plain_python(
     visits: list[tuple[int, int, int]], gap: int, max_products: int, known: set[int] | None
@@ -190,7 +193,7 @@ def test_spellings_of_a_time(spelling: str) -> None:
     assert lists(sessionize(events)) == [["a", "b", "c"]]
 
 
-NUMBERS = {
+NUMBERS: dict[str, Callable[[datetime], object]] = {
     "seconds": lambda t: int(t.timestamp()),
     "milliseconds": lambda t: int(t.timestamp() * 1000),
     "microseconds": lambda t: int(t.timestamp()) * 10**6,
@@ -217,15 +220,19 @@ def test_kinds_of_time_columns(tmp_path: Path, kind: str) -> None:
         assert lists(sessionize(file)) == [["a", "b"], ["c", "d"]]
 
 
-@pytest.mark.parametrize(
-    "write", [lambda d: d, str, lambda d: int(f"{d:%Y%m%d}"), "{:%Y%m%d}".format]
-)
-def test_days(write: object) -> None:
-    assert callable(write)
-    days = {"a": date(2024, 2, 29), "b": date(2024, 2, 29), "c": date(2024, 3, 1)}
-    events = table(
-        *((1, write(day), p) for p, day in days.items()), (1, write(date(2024, 3, 1)), "d")
-    )
+DAYS: dict[str, Callable[[date], object]] = {
+    "date": lambda day: day,
+    "ISO": str,
+    "yyyymmdd": lambda day: int(f"{day:%Y%m%d}"),
+    "text of yyyymmdd": "{:%Y%m%d}".format,
+}
+
+
+@pytest.mark.parametrize("write", DAYS.values(), ids=DAYS.keys())
+def test_days(write: Callable[[date], object]) -> None:
+    first, second = date(2024, 2, 29), date(2024, 3, 1)
+    days = {"a": first, "b": first, "c": second, "d": second}
+    events = table(*((1, write(day), product) for product, day in days.items()))
     assert lists(sessionize(events, "1439m")) == [["a", "b"], ["c", "d"]]
     assert lists(sessionize(events, "1d")) == [["a", "b", "c", "d"]]
 
@@ -290,13 +297,13 @@ def test_nothing_left_says_why(tmp_path: Path) -> None:
         "single_product_sessions 2): give a larger --gap (it is 0:30:00), or check "
         "--user-column, --time-column and --product-column"
     )
-    with pytest.raises(InputError, match="none of the products .*: 'a' here, '17' there"):
+    with pytest.raises(InputError, match=r"none of the products .*: 'a' here, '17' there"):
         sessionize(path, product_ids=pl.Series([17, 18]))
     with pytest.raises(InputError, match="there are no events, only columns"):
         sessionize(table((1, START, "a")).clear())
-    with pytest.raises(InputError, match="no column 'when'.*user, timestamp.*--time-column"):
+    with pytest.raises(InputError, match=r"no column 'when'.*user, timestamp.*--time-column"):
         sessionize(path, columns=EventColumns(time="when"))
-    with pytest.raises(InputError, match="column 'product_id' .List.Int64.. can't hold ids"):
+    with pytest.raises(InputError, match=r"column 'product_id' .List.Int64.. can't hold ids"):
         sessionize(table((1, START, [1])))
 
 
@@ -306,8 +313,6 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
     pl.DataFrame({"x": ["user,timestamp,product_id\n" + "".join(rows)]}).write_csv(
         path.with_suffix(""), include_header=False, quote_style="never"
     )
-    import gzip
-
     content = gzip.compress(path.with_suffix("").read_bytes())
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match=r"events\.csv\.gz: can't be read"):

@@ -72,7 +72,9 @@ def scan(source: Source, what: str) -> pl.LazyFrame:
     if isinstance(source, pl.LazyFrame | pl.DataFrame):
         return source.lazy()
     files = _files(source, what)
-    formats = {_format(file, what): file for file in reversed(files)}
+    formats: dict[str, Path] = {}
+    for file in files:
+        formats.setdefault(_format(file, what), file)
     if len(formats) > 1:
         listed = ", ".join(f"{file} ({name})" for name, file in formats.items())
         raise InputError(f"{what}: files of different formats: {listed}: give files of one format")
@@ -108,8 +110,8 @@ def readable(source: Source) -> Iterator[None]:
             files, reason = [culprit[0]], _reason(culprit[1])
         name = str(files[0]) if files else "the table given"
         raise InputError(
-            f"{name}: can't be read ({reason}): is the file whole, and of the format that its "
-            "extension says?"
+            f"{name}: can't be read ({reason}): is the file whole, of the format that its "
+            "extension says, and each column of one type?"
         ) from error
 
 
@@ -266,7 +268,7 @@ class Catalogue:
         Rows of `titles` for every product, in the order of their first appearance. A product may
         appear under several titles: all are kept, each a view of it.
     categories : Series of String
-        Names of the distinct categories, sorted.
+        Names of the distinct categories that a product has here, sorted.
     product_category : array, int32, shape (n_products,)
         Row of `categories`, -1 where no category is known.
     counts
@@ -364,16 +366,22 @@ def read_catalogue(source: Source, columns: CatalogueColumns | None = None) -> C
 
     rows = len(table)
     product = ids(table["product"], columns.product, name)
-    title = _text(table["title"])
-    numbers = title.drop_nulls().cast(pl.Float64, strict=False)
-    if not _is_text(table["title"]) or (len(numbers) and numbers.null_count() == 0):
-        example = title.drop_nulls().head(1).to_list()
+    title = table["title"]
+    if _is_text(title) or title.dtype == pl.Null:
+        title = _text(title)
+        known = title.drop_nulls()
+        # in CSV all columns are text, so a column of prices, say, shows only in its values
+        usable = known.is_empty() or known.cast(pl.Float64, strict=False).null_count() > 0
+    else:
+        usable = False
+    if not usable:
         raise InputError(
-            f"{name}: column '{columns.title}' ({table['title'].dtype}) holds no titles but "
-            f"{example}: name the column of titles with --title-column"
+            f"{name}: column '{columns.title}' ({title.dtype}) holds no titles but "
+            f"{title.drop_nulls().head(1).to_list()}: name the column of titles with "
+            "--title-column"
         )
     if "category" in wanted:
-        if table["category"].dtype.is_nested():
+        if table["category"].dtype.is_nested() or table["category"].dtype == pl.Binary:
             raise InputError(
                 f"{name}: column '{columns.category}' ({table['category'].dtype}) must hold one "
                 "category a row: name another with --category-column"
@@ -398,9 +406,9 @@ def read_catalogue(source: Source, columns: CatalogueColumns | None = None) -> C
     views_of = views.sort("product", maintain_order=True)
     lengths = np.bincount(views_of["product"].to_numpy(), minlength=len(product_ids))
 
-    categories = codes["name"].drop_nulls().unique().sort().alias("category")
     listed = codes.select("product", "name").drop_nulls().unique(maintain_order=True)
     first = listed.unique("product", keep="first", maintain_order=True)
+    categories = first["name"].unique().sort().alias("category")
     product_category = np.full(len(product_ids), -1, np.int32)
     product_category[first["product"].to_numpy()] = categories.search_sorted(first["name"])
 
@@ -435,7 +443,7 @@ def ids(column: pl.Series, name: str, where: str) -> pl.Series:
     InputError
         The column holds dates, lists, fractions or the like.
     """
-    if column.dtype.is_integer():
+    if column.dtype.is_integer() and not str(column.dtype).endswith("128"):  # unknown to Arrow
         return column
     if column.dtype == pl.Null:
         return column.cast(pl.String)

@@ -118,7 +118,7 @@ def train(
     """
     out, settings, started = Path(out), settings or Settings(), time.monotonic()
     run = RunFolder.of(out)
-    _check_paths(out, run, resume=resume, force=force)
+    check_output(out, resume=resume, force=force)
     target = _device(device)
     if resume and run.prepared:
         plan = _open_plan(run, settings, threads)
@@ -135,6 +135,21 @@ def train(
     encoder = _run(run, data, settings, plan, target, started, quiet, tensorboard)
     _finish(run, out, encoder)
     return encoder
+
+
+def check_output(out: str | Path, *, resume: bool, force: bool) -> None:
+    """Raise InputError if a run may not start at `out`, or has nothing to resume there."""
+    out, run = Path(out), RunFolder.of(out)
+    if resume and not run.path.exists():
+        state = "is finished already" if out.exists() else "was never started"
+        raise InputError(f"{out}: {state}; there is nothing to resume, leave out --resume")
+    if not resume:
+        refuse_existing(out, force)
+        if run.prepared and not force:
+            raise InputError(
+                f"{run.path}: holds a run that was stopped; go on with --resume, "
+                "or start over with --force"
+            )
 
 
 def _prepare(
@@ -341,19 +356,6 @@ def _frozen(networks: Networks, data: TrainingData, summary: dict[str, Any]) -> 
     encoder = networks.encoder
     arrays = [p.detach().cpu().numpy() for p in (encoder.embeddings, encoder.filters, encoder.bias)]
     return EncoderWeights(arrays[0], arrays[1], arrays[2], data.tokenizer, summary)
-
-
-def _check_paths(out: Path, run: RunFolder, *, resume: bool, force: bool) -> None:
-    if resume and not run.path.exists():
-        state = "is finished already" if out.exists() else "was never started"
-        raise InputError(f"{out}: {state}; there is nothing to resume, leave out --resume")
-    if not resume:
-        refuse_existing(out, force)
-        if run.prepared and not force:
-            raise InputError(
-                f"{run.path}: holds a run that was stopped; go on with --resume, "
-                "or start over with --force"
-            )
 
 
 def _open_plan(run: RunFolder, settings: Settings, threads: int | None) -> dict[str, Any]:

@@ -1,0 +1,329 @@
+"""The command line: a thin face over the library's public functions."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, CycloptsError, Group, Parameter
+from rich.console import Console
+from rich.table import Table
+
+import vitrina
+from vitrina.errors import InputError
+
+# Heavy imports are inside the commands: help, versions and mistakes answer at once.
+
+app = App(
+    name="vitrina",
+    help="Product embeddings from browsing sessions: train a title encoder once, use it everywhere.",
+    version=vitrina.__version__,
+    default_parameter=Parameter(negative=()),
+)
+classify = App(name="classify", help="Classify titles with a frozen encoder and few labels.")
+app.command(classify)
+
+_COLUMNS = Group("Columns of your tables", sort_key=2)
+_RUN = Group("The run", sort_key=3)
+
+TitleColumn = Annotated[str, Parameter(group=_COLUMNS, help="Column of the titles.")]
+Force = Annotated[bool, Parameter(group=_RUN, help="Replace what lies at the output path.")]
+Quiet = Annotated[bool, Parameter(group=_RUN, help="Show results and warnings only.")]
+Threads = Annotated[int | None, Parameter(group=_RUN, help="Threads; all processors by default.")]
+
+
+@app.command
+def train(
+    *,
+    out: Annotated[Path, Parameter(help="Folder that the encoder is written to.")],
+    events: Annotated[
+        list[str] | None,
+        Parameter(
+            consume_multiple=True, help="Visits: Parquet, CSV or JSON lines; files or globs."
+        ),
+    ] = None,
+    products: Annotated[
+        list[str] | None,
+        Parameter(consume_multiple=True, help="The catalogue: titles and categories."),
+    ] = None,
+    source: Annotated[
+        Literal["completejourney", "open-ecommerce", "meli2020", "instacart", "amazon-m2"] | None,
+        Parameter(help="A public data set in its published layout, instead of --events."),
+    ] = None,
+    path: Annotated[Path | None, Parameter(help="Where the --source's files lie.")] = None,
+    gap: Annotated[
+        str | None, Parameter(help="A longer pause between two visits ends a session [30m].")
+    ] = None,
+    max_session: Annotated[int, Parameter(help="Products kept of a session.")] = 10,
+    language: Annotated[
+        str | None,
+        Parameter(help="Of the titles: es, en, pt, ...; its stop words go with --preset paper."),
+    ] = None,
+    alpha: Annotated[
+        float | None, Parameter(help="Weight of BYOL; the rest goes to the category loss [0.9].")
+    ] = None,
+    preset: Annotated[
+        Literal["default", "paper"], Parameter(help="The recipe: ours, or the paper's.")
+    ] = "default",
+    epochs: Annotated[int | None, Parameter(help="Passes over all pairs.")] = None,
+    max_minutes: Annotated[
+        float | None, Parameter(help="End within this time; the schedules are planned for it.")
+    ] = None,
+    seed: Annotated[int, Parameter(group=_RUN, help="Of weights, batches and sampling.")] = 0,
+    threads: Threads = None,
+    device: Annotated[Literal["auto", "cpu", "cuda"], Parameter(group=_RUN)] = "auto",
+    resume: Annotated[
+        bool, Parameter(group=_RUN, help="Go on with a run that was stopped.")
+    ] = False,
+    force: Force = False,
+    quiet: Quiet = False,
+    tensorboard: Annotated[
+        Path | None, Parameter(group=_RUN, help="Also log for TensorBoard, into this folder.")
+    ] = None,
+    user_column: Annotated[str, Parameter(group=_COLUMNS)] = "user",
+    time_column: Annotated[str, Parameter(group=_COLUMNS)] = "timestamp",
+    product_column: Annotated[str, Parameter(group=_COLUMNS)] = "product_id",
+    title_column: TitleColumn = "title",
+    category_column: Annotated[str, Parameter(group=_COLUMNS)] = "category",
+) -> None:
+    """Learn a title encoder from browsing sessions.
+
+    Example: `vitrina train --events visits/*.parquet --products catalogue.csv --language es --out encoder`
+    """
+    from vitrina.data.sessions import sessionize
+    from vitrina.data.sources import open_source
+    from vitrina.data.tables import CatalogueColumns, EventColumns, read_catalogue
+    from vitrina.pretraining import settings as training
+    from vitrina.pretraining.train import RunFolder, check_output
+    from vitrina.pretraining.train import train as run_training
+    from vitrina.progress import counted
+
+    if (source is None) == (events is None):
+        raise InputError("train: give your own --events and --products, or a --source")
+    if events is not None and products is None:
+        raise InputError("train: --events need their --products (the catalogue with the titles)")
+    check_output(out, resume=resume, force=force)
+    notes = Console(stderr=True, quiet=quiet)
+
+    dataset = open_source(source, path) if source else None
+    changes = {"alpha": alpha, "epochs": epochs, "max_minutes": max_minutes}
+    settings = training.preset(
+        preset,
+        language=language or (dataset.language if dataset else None),
+        seed=seed,
+        **{name: value for name, value in changes.items() if value is not None},
+    )
+    catalogue = sessions = None
+    if not (resume and RunFolder.of(out).prepared):
+        if dataset:
+            catalogue = read_catalogue(dataset.products)
+            visits, columns = dataset.events, dataset.columns
+            notes.print(f"source: {dataset.note}", highlight=False)
+        else:
+            assert events is not None
+            assert products is not None
+            catalogue = read_catalogue(
+                products, CatalogueColumns(product_column, title_column, category_column)
+            )
+            visits, columns = events, EventColumns(user_column, time_column, product_column)
+        notes.print(f"catalogue: {counted(catalogue.counts)}", highlight=False)
+        sessions = sessionize(
+            visits,
+            gap or (dataset.gap if dataset else "30m"),
+            max_session,
+            columns=columns,
+            product_ids=catalogue.product_ids,
+        )
+        notes.print(f"sessions: {counted(sessions.counts)}", highlight=False)
+    encoder = run_training(
+        catalogue,
+        sessions,
+        out,
+        settings,
+        threads=threads,
+        device=device,
+        resume=resume,
+        force=force,
+        quiet=quiet,
+        tensorboard=tensorboard,
+    )
+    minutes = encoder.weights.training["minutes"]
+    notes.print(f"encoder: {out} ({minutes:g} minutes); next: vitrina embed {out} TITLES --out V")
+
+
+@app.command
+def embed(
+    encoder: Annotated[Path, Parameter(help="The encoder's folder.")],
+    input: Annotated[str, Parameter(help="Table with titles: Parquet, CSV or JSON lines.")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="Parquet file to write.")],
+    title_column: TitleColumn = "title",
+    threads: Threads = None,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a table's columns and the vector of each title to Parquet; streams any size.
+
+    Example: `vitrina embed encoder catalogue.parquet --out vectors.parquet`
+    """
+    from vitrina.encoder.catalogue import embed_file
+    from vitrina.encoder.title_encoder import TitleEncoder
+
+    model = TitleEncoder.load(encoder)
+    model.threads = threads
+    rows = embed_file(model, input, out, title_column=title_column, force=force, quiet=quiet)
+    Console(stderr=True, quiet=quiet).print(f"{rows:,} vectors: {out}", highlight=False)
+
+
+@app.command
+def similar(
+    encoder: Annotated[Path, Parameter(help="The encoder's folder.")],
+    products: Annotated[str, Parameter(help="Table of products with titles.")],
+    title: Annotated[str, Parameter(help="What to look for.")],
+    /,
+    *,
+    k: Annotated[int, Parameter(name=["-k", "--k"], help="How many.")] = 10,
+    title_column: TitleColumn = "title",
+) -> None:
+    """Show the products whose titles are most like a title.
+
+    Example: `vitrina similar encoder catalogue.parquet "zapatillas running mujer" -k 5`
+    """
+    from vitrina.encoder.catalogue import most_similar
+    from vitrina.encoder.title_encoder import TitleEncoder
+
+    model = TitleEncoder.load(encoder)
+    found = most_similar(model, products, title, k=k, title_column=title_column)
+    table = Table("similarity", "title")
+    for row in found.iter_rows(named=True):
+        table.add_row(f"{row['similarity']:.3f}", row[title_column])
+    Console().print(table)
+
+
+@classify.command
+def fit(
+    encoder: Annotated[Path, Parameter(help="The encoder's folder.")],
+    labels: Annotated[str, Parameter(help="Table with titles and a label column.")],
+    /,
+    *,
+    label: Annotated[str, Parameter(help="Column of the labels.")],
+    out: Annotated[Path, Parameter(help="Folder to write the classifier to.")],
+    title_column: TitleColumn = "title",
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit a classifier on labelled titles; shows its cross-validated score.
+
+    Example: `vitrina classify fit encoder labels.csv --label condition --out classifier`
+    """
+    import polars as pl
+
+    from vitrina.data.tables import readable, require_columns, scan
+    from vitrina.downstream.classifier import TitleClassifier
+    from vitrina.encoder.title_encoder import TitleEncoder
+    from vitrina.files import refuse_existing
+
+    refuse_existing(out, force)
+    model = TitleEncoder.load(encoder)
+    frame = scan(labels, "labels")
+    require_columns(frame, {"title": title_column}, labels)
+    require_columns(frame, [label], labels)
+    with readable(labels):
+        table = frame.select(pl.col(title_column), pl.col(label)).collect()
+    known = table.drop_nulls(label)
+    notes = Console(stderr=True, quiet=quiet)
+    if dropped := len(table) - len(known):
+        notes.print(f"{dropped:,} rows without {label} left out", highlight=False)
+    classifier = TitleClassifier(model).fit(known[title_column], known[label])
+    classifier.save(out, force=force)
+    for line in classifier.cross_validated(known[title_column], known[label]):
+        notes.print(line, highlight=False)
+    notes.print(f"classifier: {out}")
+
+
+@classify.command
+def predict(
+    classifier: Annotated[Path, Parameter(help="The classifier's folder.")],
+    input: Annotated[str, Parameter(help="Table with titles.")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="Parquet file to write.")],
+    title_column: TitleColumn = "title",
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a table's columns and its titles' predictions to Parquet; streams any size.
+
+    Adds `prediction` and, for each class, its probability: `probability_CLASS`.
+
+    Example: `vitrina classify predict classifier catalogue.parquet --out scores.parquet`
+    """
+    from vitrina.downstream.classifier import TitleClassifier, predict_file
+
+    model = TitleClassifier.load(classifier)
+    rows = predict_file(model, input, out, title_column=title_column, force=force, quiet=quiet)
+    Console(stderr=True, quiet=quiet).print(f"{rows:,} predictions: {out}", highlight=False)
+
+
+@app.command
+def inspect(folder: Annotated[Path, Parameter(help="An encoder or classifier.")], /) -> None:
+    """Check a saved encoder or classifier and show what it is and how it was trained.
+
+    Example: `vitrina inspect encoder`
+    """
+    from vitrina.inspection import describe_folder
+
+    Console().print(describe_folder(folder))
+
+
+@app.command
+def demo(
+    *,
+    out: Annotated[Path, Parameter(help="Folder for all results.")] = Path("demo"),
+    minutes: Annotated[float | None, Parameter(help="Of training, at most.")] = None,
+    seed: Annotated[int, Parameter(group=_RUN)] = 0,
+    threads: Threads = None,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train, embed and evaluate on real shopping baskets (The Complete Journey), in minutes.
+
+    Example: `vitrina demo --out demo`
+    """
+    from vitrina.demo import run_demo
+
+    run_demo(out, force=force, quiet=quiet, minutes=minutes, seed=seed, threads=threads)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; exit 0 when done, 1 when interrupted or broken, 2 for a user's mistake."""
+    sys.exit(_exit_code(sys.argv[1:] if arguments is None else arguments))
+
+
+def _exit_code(arguments: list[str]) -> int:
+    try:
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except (InputError, CycloptsError) as error:
+        return _say(error, 2)
+    except KeyboardInterrupt as error:
+        return _say(error if error.args else "interrupted; nothing was written", 1)
+    except BrokenPipeError:
+        return 1  # the reader of our output has gone
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            return _say(f"{error.filename or 'output'}: the disk is full; free some space", 2)
+        raise
+    return 0
+
+
+def _say(error: object, code: int) -> int:
+    line = " ".join(str(error).split())
+    sys.stderr.write(f"vitrina: {line}\n")
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""A table of any size through a function of its titles, to Parquet, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vitrina.data.tables import Source, describe, readable, require_columns, scan
+from vitrina.errors import InputError
+from vitrina.files import atomic_path, refuse_existing
+from vitrina.progress import Progress
+
+_ROWS = 16_384  # at a time: 32 MiB of vectors
+
+
+def title_batches(source: Source, title_column: str) -> Iterator[pl.DataFrame]:
+    """The rows of a table in order, a bounded number at a time, its titles as text.
+
+    Raises
+    ------
+    InputError
+        if the table can't be read, has no such column, or the column holds no text
+    """
+    frame = scan(source, "titles")
+    require_columns(frame, {"title": title_column}, source)
+    with readable(source):
+        dtype = frame.collect_schema()[title_column]
+    if dtype not in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+        raise InputError(
+            f"{describe(source)}: column '{title_column}' ({dtype}) holds no text; "
+            "name the column of titles with --title-column"
+        )
+    frame = frame.with_columns(pl.col(title_column).cast(pl.String))
+    with readable(source):
+        for batch in frame.collect_batches(chunk_size=_ROWS, maintain_order=True):
+            # a reader may hand over more than was asked for
+            yield from batch.iter_slices(_ROWS)
+
+
+def add_columns(
+    source: Source,
+    out: str | Path,
+    title_column: str,
+    columns_of: Callable[[pl.Series], dict[str, pa.Array]],
+    *,
+    title: str,
+    force: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Write the table's columns and the new ones that `columns_of(titles)` gives; returns rows.
+
+    The file at `out` (Parquet) appears only when it is whole.
+
+    Raises
+    ------
+    InputError
+        as `title_batches`; if `out` exists (unless `force`); if the table has a column of a new
+        column's name already; if it has no rows
+    """
+    out = Path(out)
+    refuse_existing(out, force)
+    done, writer = 0, None
+    with (
+        atomic_path(out) as temporary,
+        Progress(title, _rows(source), quiet=quiet) as progress,
+    ):
+        try:
+            for batch in title_batches(source, title_column):
+                new = columns_of(batch[title_column])
+                if clash := set(new) & set(batch.columns):
+                    raise InputError(
+                        f"{describe(source)}: has a column '{min(clash)}' already, "
+                        "which the output needs; rename it"
+                    )
+                table = batch.to_arrow(compat_level=pl.CompatLevel.oldest())
+                for name, column in new.items():
+                    table = table.append_column(name, column)
+                if writer is None:
+                    writer = _writer(temporary, table.schema, new)
+                writer.write_table(table)
+                done += len(batch)
+                progress.update(done)
+        finally:
+            if writer is not None:
+                writer.close()
+        if writer is None:
+            raise InputError(f"{describe(source)}: has no rows; give a table with titles")
+    return done
+
+
+def _writer(path: Path, schema: pa.Schema, new: dict[str, Any]) -> pq.ParquetWriter:
+    # numbers of a vector hardly repeat: neither a dictionary nor compression would pay
+    compression = {f.name: "none" if f.name in new else "zstd" for f in schema}
+    plain = [f.name for f in schema if f.name not in new]
+    return pq.ParquetWriter(
+        path, schema, compression=_by_leaf(schema, compression), use_dictionary=plain
+    )
+
+
+def _by_leaf(schema: pa.Schema, of_field: dict[str, str]) -> dict[str, str]:
+    """Parquet names a list's column by its leaf."""
+    leaves: dict[str, str] = {}
+    for field in schema:
+        nested = pa.types.is_nested(field.type)
+        leaves[f"{field.name}.list.element" if nested else field.name] = of_field[field.name]
+    return leaves
+
+
+def _rows(source: Source) -> int | None:
+    """The number of rows where it is known without reading them: in Parquet's footer."""
+    names = [source] if isinstance(source, str | Path) else source
+    if isinstance(names, list) and all(str(n).endswith((".parquet", ".pq")) for n in names):
+        with readable(source):
+            return int(scan(source, "titles").select(pl.len()).collect().item())
+    return None

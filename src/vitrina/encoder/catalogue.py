@@ -1,0 +1,84 @@
+"""A whole catalogue: its vectors in a file, and the products most like a title."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from vitrina.data.stream import add_columns, title_batches
+from vitrina.data.tables import Source
+from vitrina.encoder.title_encoder import TitleEncoder
+from vitrina.encoder.weights import Float32
+from vitrina.errors import InputError
+
+VECTOR = "vector"
+
+
+def embed_file(
+    encoder: TitleEncoder,
+    source: Source,
+    out: str | Path,
+    *,
+    title_column: str = "title",
+    force: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Embed a table's titles: its columns and `vector`, FixedSizeList<float32>[512], as Parquet.
+
+    Streams: memory doesn't grow with the table. Returns the number of rows.
+
+    Raises
+    ------
+    InputError
+        see `vitrina.data.stream.add_columns`
+    """
+
+    def vectors(titles: pl.Series) -> dict[str, pa.Array]:
+        array = encoder.transform(titles)
+        flat = pa.array(array.ravel())
+        return {VECTOR: pa.FixedSizeListArray.from_arrays(flat, array.shape[1])}
+
+    return add_columns(
+        source, out, title_column, vectors, title="embedding", force=force, quiet=quiet
+    )
+
+
+def most_similar(
+    encoder: TitleEncoder, source: Source, query: str, *, k: int = 10, title_column: str = "title"
+) -> pl.DataFrame:
+    """The k distinct titles of a table most like `query`: its rows and their `similarity`.
+
+    Exact: the cosine of every title's vector with the query's. Streams; ties keep the table's
+    order.
+
+    Raises
+    ------
+    InputError
+        see `vitrina.data.stream.title_batches`; k < 1
+    """
+    if k < 1:
+        raise InputError(f"k: {k} should be 1 or more")
+    wanted = encoder.transform([query])[0]
+    best: pl.DataFrame | None = None
+    for batch in title_batches(source, title_column):
+        rows = batch.drop_nulls(title_column).unique(
+            title_column, keep="first", maintain_order=True
+        )
+        similarity = cosines(encoder.transform(rows[title_column]), wanted)
+        rows = rows.with_columns(pl.Series("similarity", similarity))
+        best = rows if best is None else pl.concat([best, rows])
+        best = best.unique(title_column, keep="first", maintain_order=True)
+        best = best.sort("similarity", descending=True, maintain_order=True).head(k)
+    if best is None or best.is_empty():
+        raise InputError(f"titles: column '{title_column}' holds none; there is nothing to compare")
+    return best
+
+
+def cosines(vectors: Float32, query: Float32) -> Float32:
+    """Cosine of each of n vectors (n, dim) with `query` (dim,); 0 where either is zero."""
+    norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)
+    out: Float32 = np.zeros(len(vectors), np.float32)
+    return np.divide(vectors @ query, norms, out=out, where=norms > 0)
