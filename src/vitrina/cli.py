@@ -18,7 +18,7 @@ from vitrina.errors import InputError
 
 app = App(
     name="vitrina",
-    help="Product embeddings from browsing sessions: train a title encoder once, use it everywhere.",
+    help="Product embeddings from browsing sessions: train one title encoder, use it everywhere.",
     version=vitrina.__version__,
     default_parameter=Parameter(negative=()),
 )
@@ -90,11 +90,11 @@ def train(
 ) -> None:
     """Learn a title encoder from browsing sessions.
 
-    Example: `vitrina train --events visits/*.parquet --products catalogue.csv --language es --out encoder`
+    Example: `vitrina train --events visits.parquet --products catalogue.csv --out encoder`
     """
     from vitrina.data.sessions import sessionize
     from vitrina.data.sources import open_source
-    from vitrina.data.tables import CatalogueColumns, EventColumns, read_catalogue
+    from vitrina.data.tables import CatalogueColumns, EventColumns, Source, read_catalogue
     from vitrina.pretraining import settings as training
     from vitrina.pretraining.train import RunFolder, check_output
     from vitrina.pretraining.train import train as run_training
@@ -119,7 +119,8 @@ def train(
     if not (resume and RunFolder.of(out).prepared):
         if dataset:
             catalogue = read_catalogue(dataset.products)
-            visits, columns = dataset.events, dataset.columns
+            visits: Source = dataset.events
+            columns = dataset.columns
             notes.print(f"source: {dataset.note}", highlight=False)
         else:
             assert events is not None
@@ -223,6 +224,7 @@ def fit(
 
     from vitrina.data.tables import readable, require_columns, scan
     from vitrina.downstream.classifier import TitleClassifier
+    from vitrina.downstream.scoring import cross_validated
     from vitrina.encoder.title_encoder import TitleEncoder
     from vitrina.files import refuse_existing
 
@@ -239,9 +241,8 @@ def fit(
         notes.print(f"{dropped:,} rows without {label} left out", highlight=False)
     classifier = TitleClassifier(model).fit(known[title_column], known[label])
     classifier.save(out, force=force)
-    for line in classifier.cross_validated(known[title_column], known[label]):
-        notes.print(line, highlight=False)
-    notes.print(f"classifier: {out}")
+    Console().print(cross_validated(classifier, known[title_column], known[label]), highlight=False)
+    notes.print(f"{len(known):,} labelled titles: {out}", highlight=False)
 
 
 @classify.command
@@ -261,7 +262,8 @@ def predict(
 
     Example: `vitrina classify predict classifier catalogue.parquet --out scores.parquet`
     """
-    from vitrina.downstream.classifier import TitleClassifier, predict_file
+    from vitrina.downstream.classifier import TitleClassifier
+    from vitrina.downstream.scoring import predict_file
 
     model = TitleClassifier.load(classifier)
     rows = predict_file(model, input, out, title_column=title_column, force=force, quiet=quiet)
@@ -274,9 +276,29 @@ def inspect(folder: Annotated[Path, Parameter(help="An encoder or classifier.")]
 
     Example: `vitrina inspect encoder`
     """
-    from vitrina.inspection import describe_folder
+    from vitrina.downstream.classifier import KIND, TitleClassifier
+    from vitrina.encoder.weights import EncoderWeights
+    from vitrina.files import kind_of
 
-    Console().print(describe_folder(folder))
+    table = Table(show_header=False)
+    if kind_of(folder) == KIND:
+        classifier = TitleClassifier.load(folder)
+        table.add_row("classifier of", ", ".join(map(str, classifier.classes_.tolist())))
+        weights = classifier.encoder.weights
+    else:
+        weights = EncoderWeights.load(folder)
+    pieces, dim = weights.embeddings.shape
+    normalizer = weights.tokenizer.normalizer
+    table.add_row("encoder", f"{pieces:,} pieces × {dim} → {len(weights.bias)} numbers a title")
+    table.add_row("normalisation", f"{normalizer.style}, language {normalizer.language or 'none'}")
+    for name, value in weights.training.items():
+        shown = value
+        if isinstance(value, dict):
+            shown = "\n".join(f"{key}: {part}" for key, part in value.items())
+        table.add_row(name.replace("_", " "), str(shown))
+    if not weights.training:
+        table.add_row("training", "none: the weights are random")
+    Console().print(table, highlight=False)
 
 
 @app.command

