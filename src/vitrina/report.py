@@ -1,6 +1,7 @@
 """Results as one HTML page that needs nothing else: no network, no script, light and dark.
 
-Each function but `page` makes one piece of HTML; `page` puts the pieces under their headings.
+`page` puts pieces of HTML under headings, the functions after it make them, and `demo_page` is the
+page of `vitrina demo`.
 """
 
 from __future__ import annotations
@@ -68,6 +69,92 @@ pre { background: var(--card); border-radius: .5rem; padding: .7rem .9rem; overf
 .map circle:hover { fill-opacity: 1; stroke: var(--ink) }
 """
 
+_LEAD = (
+    "A title encoder learnt from shopping baskets of The Complete Journey (84.51°): which products "
+    "were bought together, and their categories. These are purchases in supermarkets, not views of "
+    "web pages, and a title is product type and package size, which says less than a seller's "
+    "title. The encoder was then frozen and judged on two tasks that its training knew nothing of."
+)
+_TASKS = (
+    "private_label: is the product the shop's own brand? repeat_purchase: did the households "
+    "that bought it buy it at least 1.5 times each, on average, in the year? One row a product. "
+    "{test_fraction:.0%} of the distinct titles are for testing: no classifier learnt from them, and the "
+    "encoder was trained without their products. Mean and standard deviation over five random "
+    "subsamples, the same for all models: the encoder, the same network with random weights, and a "
+    "bag of words (TF-IDF), each with the same logistic regression (paper §4)."
+)
+
+
+def demo_page(
+    summary: Mapping[str, Any],
+    curve: pl.DataFrame,
+    log: Sequence[Mapping[str, Any]],
+    neighbours: Sequence[tuple[str, str, str]],
+    map_of_titles: str,
+    steps: Sequence[str],
+) -> str:
+    """The page of `vitrina demo`.
+
+    Parameters
+    ----------
+    summary : what the demo's summary.json holds
+    curve : what `vitrina.downstream.protocol.summarise` gave
+    log : records of training.jsonl
+    neighbours : title, neighbour, cosine
+    map_of_titles : from `product_map`
+    steps : commands to try next
+    """
+    figures = curve.with_columns(
+        auc=pl.format(
+            "{} ± {}",
+            *(pl.col(name).map_elements("{:.3f}".format, pl.String) for name in ("auc", "std")),
+        )
+    )
+    wide = figures.pivot("labels", index=["task", "model"], values="auc")
+    sizes = [f"{int(size):,} labels" for size in wide.columns[2:]]
+    data, sessions = summary["data"], summary["data"]["sessions"]
+    kept = ("events", "sessions", "products", "pairs")
+    dropped = {k.replace("_", " "): n for k, n in sessions.items() if k not in kept and n}
+    versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
+    counted = {
+        "purchases": sessions["events"],
+        "sessions": sessions["sessions"],
+        "pairs": sessions["pairs"],
+        "products": data["products"],
+        "distinct titles": data["titles"],
+        "products held out for testing": data["held_out_products"],
+    }
+    spread = log[-1]["spread"] / log[0]["spread"]
+    return page(
+        "vitrina: product embeddings from shopping baskets",
+        _LEAD,
+        {
+            "What the vectors are worth": text(_TASKS.format_map(summary))
+            + learning_curves(curve)
+            + table(["task", "model", *sizes], wide.rows()),
+            "Training": text(
+                f"The spread of the representations ended at {spread:.0%} of its start. Near 0 all "
+                "titles would look alike; the dashed line, at 10%, is where training warns."
+            )
+            + training_curves(log),
+            "Neighbours": text(
+                "Titles bought much, and the nearest title of each of three other product types."
+            )
+            + table(["title", "neighbour", "cosine"], neighbours),
+            "Map": text(
+                "A sample of the titles, t-SNE of their vectors, coloured by department (training "
+                "saw only finer categories). Rest the pointer on a point for its title."
+            )
+            + map_of_titles,
+            "The data": tiles(counted)
+            + text("Purchases in no session that trained the encoder, by reason:")
+            + tiles(dropped),
+            "Seconds": tiles(summary["seconds"]),
+            "What to try next": commands(steps),
+            "Versions": text(f"Seed {summary['seed']}; {versions}", soft=True),
+        },
+    )
+
 
 def page(title: str, lead: str, sections: Mapping[str, str]) -> str:
     """The whole page: a heading, a paragraph of text, and pieces of HTML under their headings."""
@@ -109,17 +196,15 @@ def tiles(facts: Mapping[str, Any]) -> str:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A table; columns of numbers are set flush right."""
-    numeric = [
-        all(isinstance(row[i], int | float) for row in rows) and bool(rows)
+    shown = [[_number(value) for value in row] for row in rows]
+    flush = [
+        " class=n" if all(re.fullmatch(r"[-\d.,± ]+", row[i]) for row in shown) else ""
         for i in range(len(columns))
     ]
-    flush = [" class=n" if is_numeric else "" for is_numeric in numeric]
     head = "".join(f"<th{f}>{escape(name)}</th>" for f, name in zip(flush, columns, strict=True))
     body = "".join(
-        "<tr>"
-        + "".join(f"<td{f}>{_number(v)}</td>" for f, v in zip(flush, row, strict=True))
-        + "</tr>"
-        for row in rows
+        "<tr>" + "".join(f"<td{f}>{v}</td>" for f, v in zip(flush, row, strict=True)) + "</tr>"
+        for row in shown
     )
     return (
         f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
@@ -226,11 +311,13 @@ def product_map(
 def _number(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return escape(str(value))
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.3g}"
+    if isinstance(value, int) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:#.3g}"
 
 
 def _figure(svg: str, caption: str) -> str:
-    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+    return f"<figure><figcaption>{escape(caption)}</figcaption>{svg}</figure>"
 
 
 def _legend(names: Sequence[str], shape: str | None = None, others: bool = False) -> str:

@@ -1,0 +1,43 @@
+"""Small sessions of real titles to train on."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from vitrina.data.sessions import Sessions, sessionize
+from vitrina.data.tables import Catalogue, read_catalogue
+from vitrina.pretraining.dataset import TrainingData
+from vitrina.pretraining.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def small() -> dict[str, int]:
+    """Sizes of networks that train in a second."""
+    return {"pieces": 300, "dim": 16, "filters": 4, "hidden": 24, "projection": 8}
+
+
+@pytest.fixture(scope="session")
+def catalogue(grocery_titles: list[str]) -> Catalogue:
+    """200 products of 12 categories; every fifth without one, every seventh with two titles."""
+    rows = [
+        {"product_id": i, "title": title, "category": None if i % 5 == 0 else f"c{i % 12}"}
+        for i, title in enumerate(grocery_titles[:200])
+    ]
+    rows += [{**row, "title": f"{row['title']} new"} for row in rows[::7]]
+    return read_catalogue(pl.DataFrame(rows))
+
+
+@pytest.fixture(scope="session")
+def sessions(catalogue: Catalogue) -> Sessions:
+    """150 users, one session each, of up to 6 products."""
+    rng = np.random.default_rng(5)
+    users = np.sort(rng.integers(0, 150, 500))
+    events = pl.DataFrame(
+        {"user": users, "timestamp": np.arange(500), "product_id": rng.integers(0, 200, 500)}
+    )
+    return sessionize(events, "1h", 6, product_ids=catalogue.product_ids)
+
+
+@pytest.fixture(scope="session")
+def data(catalogue: Catalogue, sessions: Sessions) -> TrainingData:
+    return TrainingData.prepare(catalogue, sessions, Settings(pieces=300))

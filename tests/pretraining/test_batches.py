@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+
+from vitrina.pretraining.batches import Batches, make_batch
+from vitrina.pretraining.dataset import TrainingData
+from vitrina.pretraining.settings import Settings, preset
+from vitrina.ragged import Ragged
+
+
+@pytest.mark.parametrize("kind", ["sessions", "pairs"])
+def test_an_epoch_holds_every_pair_once(data: TrainingData, kind: str) -> None:
+    batches = Batches(data, Settings(batch=kind, batch_size=16))
+    seen = [batches[step].pairs for step in range(batches.per_epoch)]
+    assert sum(seen) == data.pairs
+    pieces = [tuple(batches[step].pieces) for step in range(batches.per_epoch)]
+    assert len(set(pieces)) == batches.per_epoch  # not one batch repeated
+
+
+def test_pair_numbers_are_all_pairs(data: TrainingData) -> None:
+    batches = Batches(data, preset("paper"))
+    drawn = batches._pairs(np.arange(data.pairs))
+    expected = [
+        {int(a), int(b)} for s in data.sessions for i, a in enumerate(s) for b in s[i + 1 :]
+    ]
+    found = [set(pair.tolist()) for pair in drawn]
+    assert sorted(map(sorted, found)) == sorted(map(sorted, expected))
+
+
+def test_batches_follow_from_seed_and_number_alone(data: TrainingData) -> None:
+    first, second = (Batches(data, Settings(batch_size=8, seed=4)) for _ in "ab")
+    second[0]  # another history
+    last = first.per_epoch * 2 + 3
+    for name in ("pieces", "visit_title", "title_weight", "target", "target_count"):
+        ours, theirs = getattr(first[last], name), getattr(second[last], name)
+        np.testing.assert_array_equal(ours, theirs)
+    other = Batches(data, Settings(batch_size=8, seed=5))[last]
+    assert not np.array_equal(other.pieces, first[last].pieces)
+
+
+def test_a_batch_against_loops(data: TrainingData) -> None:
+    sessions = data.sessions.take(np.array([0, 3, 5]))
+    views = data.views.values[data.views.offsets[sessions.values]].astype(np.int64)
+    batch = make_batch(data, sessions, views)
+    for visit, view in enumerate(views):  # every visit finds its title's pieces
+        title = batch.titles[batch.visit_title[visit]]
+        np.testing.assert_array_equal(batch.pieces[title], data.titles[view])
+    assert len(batch.titles) == len(set(views.tolist()))
+
+    count: dict[tuple[int, int], int] = {}
+    weight = np.zeros(len(batch.titles))
+    row = 0
+    for session in sessions:
+        for i in range(len(session)):
+            for j in range(len(session)):
+                if i != j:
+                    title = batch.visit_title[row + i]
+                    weight[title] += 1
+                    category = int(data.category[session[j]])
+                    if category >= 0:
+                        count[title, category] = count.get((title, category), 0) + 1
+        row += len(session)
+    np.testing.assert_allclose(batch.title_weight, weight / weight.sum())
+    found = {
+        divmod(int(t), len(data.categories)): c
+        for t, c in zip(batch.target, batch.target_count, strict=True)
+    }
+    assert found == count
+
+
+def test_a_product_with_several_titles_shows_each(data: TrainingData) -> None:
+    product = int(np.argmax(data.views.lengths))
+    assert len(data.views[product]) == 2
+    alone = TrainingData(
+        Ragged.from_lists([[product, 0]] * 40),
+        *(data.views, data.titles, data.category, data.categories, data.tokenizer),
+    )
+    batches = Batches(alone, Settings(batch_size=40))
+    shown = {len(batches[step].titles) for step in range(3)}
+    assert shown == {3}  # both views, and the other product's title

@@ -1,0 +1,150 @@
+"""The per-session objective against the paper's, written pair by pair."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from vitrina.encoder.weights import initial_weights
+from vitrina.pretraining.batches import make_batch
+from vitrina.pretraining.dataset import TrainingData
+from vitrina.pretraining.networks import EncoderNetwork, Head, Networks, _LookUp, look_up
+from vitrina.pretraining.objective import losses, spread
+from vitrina.pretraining.settings import Settings
+from vitrina.ragged import Ragged
+
+
+def networks_for(data: TrainingData, alpha: float) -> Networks:
+    settings = Settings(alpha=alpha, seed=3, hidden=24, projection=8)
+    start = initial_weights(data.tokenizer, dim=16, filters=4, embedding_std=0.5, seed=3)
+    networks = Networks(settings, start, len(data.categories)).double()
+    if alpha > 0:  # a target that differs from the online network, as after some steps
+        with torch.no_grad():
+            for parameter in networks.target.parameters():
+                parameter += 0.05 * torch.randn_like(parameter)
+    return networks
+
+
+def encode_one(encoder: EncoderNetwork, pieces: Tensor) -> Tensor:
+    """Kim 2014 on one title, (pieces,) -> (4 · filters,): Embedding, Conv1d, max, ReLU."""
+    embedded = encoder.embeddings[pieces].T[None]  # (1, dim, length)
+    filters, block, pooled = len(encoder.bias) // 4, 0, []
+    for group, width in enumerate((2, 3, 4, 5)):
+        taps = [
+            encoder.filters[:, (block + p) * filters : (block + p + 1) * filters]
+            for p in range(width)
+        ]
+        weight = torch.stack(taps, -1).transpose(0, 1)  # (filters, dim, width)
+        bias = encoder.bias[group * filters : (group + 1) * filters]
+        pooled.append(functional.conv1d(embedded, weight, bias)[0].amax(1))
+        block += width
+    return functional.relu(torch.cat(pooled))
+
+
+def head(module: Head, rows: Tensor) -> Tensor:
+    """Linear, torch's own batch norm over the rows, ReLU, linear."""
+    hidden = functional.batch_norm(
+        module.first(rows), None, None, module.norm.scale, module.norm.shift, True, eps=1e-5
+    )
+    return module.second(functional.relu(hidden))
+
+
+def reference(
+    networks: Networks, data: TrainingData, sessions: Ragged, views: np.ndarray, alpha: float
+) -> Tensor:
+    """Equations 1 to 4, one row for each side of each pair, batch norm over these rows."""
+    keys, partners, row = [], [], 0
+    for session in sessions:
+        visits = range(row, row + len(session))
+        keys += [i for i in visits for j in visits if i < j]
+        partners += [j for i in visits for j in visits if i < j]
+        row += len(session)
+    pairs = len(keys)
+    keys, partners = keys + partners, partners + keys  # both directions
+    titles = [torch.tensor(data.titles[view].astype(np.int64)) for view in views]
+    y = torch.stack([encode_one(networks.encoder, titles[i]) for i in keys])
+    total = y.new_zeros(())
+    if alpha > 0:
+        q = functional.normalize(head(networks.predictor, head(networks.projector, y)))
+        with torch.no_grad():
+            # a pair's two sides pass through the target together, as they do online
+            rows = torch.stack(
+                [encode_one(networks.target["encoder"], titles[j]) for j in partners]
+            )
+            z = functional.normalize(head(networks.target["projector"], rows))
+        total = total + alpha * (2 - 2 * (q * z).sum(1)).sum() / pairs
+    if alpha < 1:
+        category = torch.tensor(data.category[sessions.values].astype(np.int64))[partners]
+        logits = head(networks.category, y)
+        entropy = functional.cross_entropy(logits, category, ignore_index=-1, reduction="sum")
+        total = total + (1 - alpha) * entropy / pairs
+    return total
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.1, 0.9, 1.0])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_sessions_equal_pairs_in_loss_and_gradient(
+    data: TrainingData, alpha: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    sessions = data.sessions.take(rng.choice(len(data.sessions), 9, replace=False))
+    views = np.array([rng.choice(data.views[product]) for product in sessions.values])
+    networks = networks_for(data, alpha)
+    trained = [p for p in networks.parameters() if p.requires_grad]
+
+    loss = losses(networks, make_batch(data, sessions, views), alpha).total
+    gradients = torch.autograd.grad(loss, trained)
+    expected = reference(networks, data, sessions, views, alpha)
+    expected_gradients = torch.autograd.grad(expected, trained)
+
+    torch.testing.assert_close(loss, expected, rtol=0, atol=1e-9)
+    for ours, theirs in zip(gradients, expected_gradients, strict=True):
+        assert theirs.abs().max() > 0
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
+
+
+def test_a_partner_without_category_adds_nothing(data: TrainingData) -> None:
+    networks = networks_for(data, 0.0)
+    unknown = int(np.flatnonzero(data.category < 0)[0])
+    known = int(np.flatnonzero(data.category >= 0)[0])
+    sessions = Ragged.from_lists([[unknown, known]])
+    batch = make_batch(data, sessions, data.views.values[data.views.offsets[sessions.values]])
+    assert batch.target_count.sum() == 1  # only the unknown one has a partner with a category
+    assert losses(networks, batch, 0.0).cross_entropy > 0
+
+
+def test_the_target_follows_and_is_never_trained(data: TrainingData) -> None:
+    networks = networks_for(data, 0.9)
+    before = [p.clone() for p in networks.target.parameters()]
+    online, _ = networks.online_and_target()
+    networks.follow(0.9)
+    for old, new, source in zip(before, networks.target.parameters(), online, strict=True):
+        torch.testing.assert_close(new.data, 0.9 * old + 0.1 * source)
+    sessions = data.sessions.take(np.arange(5))
+    views = data.views.values[data.views.offsets[sessions.values]]
+    losses(networks, make_batch(data, sessions, views), 0.9).total.backward()
+    assert all(p.grad is None for p in networks.target.parameters())
+
+
+def test_any_device_look_up_equals_the_kernels(data: TrainingData) -> None:
+    """The path that a GPU takes, run here on the CPU."""
+    rng = np.random.default_rng(0)
+    titles = Ragged(rng.integers(0, 40, 200).astype(np.int32), np.array([0, 5, 17, 60, 66, 200]))
+    tables = [torch.tensor(rng.standard_normal((40, 14 * 4)), requires_grad=True) for _ in "ab"]
+    with torch.no_grad():
+        tables[1].copy_(tables[0])
+    bias = torch.tensor(rng.standard_normal(16) - 1, requires_grad=True)
+    ours, theirs = _LookUp.apply(tables[0], bias, titles), look_up(tables[1], bias, titles)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    assert (ours == 0).any()
+    weight = torch.tensor(rng.standard_normal(ours.shape))
+    first = torch.autograd.grad((ours * weight).sum(), [tables[0], bias])
+    second = torch.autograd.grad((theirs * weight).sum(), [tables[1], bias])
+    for a, b in zip(first, second, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+def test_spread_tells_collapse() -> None:
+    assert spread(torch.ones(50, 8)) == pytest.approx(0, abs=1e-6)
+    assert spread(torch.randn(5000, 8)) == pytest.approx(1, abs=0.02)
