@@ -6,9 +6,10 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +42,21 @@ def atomic_path(path: Path) -> Iterator[Path]:
         if the disk is full or the place can't be written
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    _remove(temporary)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove(temporary)
         yield temporary
         _flush(temporary)
-        if path.is_dir() and not path.is_symlink():
-            _remove(path)  # a folder can't be replaced by a rename
-        temporary.replace(path)
-    except OSError as error:
-        raise _readable(error, path) from error
+        _replace(path, temporary)
+    except InputError:
+        raise
+    except Exception as error:
+        if message := _reason(error, path):
+            raise InputError(f"{path}: {message}") from error
+        raise
     finally:
-        _remove(temporary)
+        with suppress(OSError):  # what went wrong before is what the user should read
+            _remove(temporary)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -68,7 +72,8 @@ def seal(folder: Path, kind: str, format_version: int) -> None:
         name: {"bytes": (folder / name).stat().st_size, "sha256": file_digest(folder / name)}
         for name in names
     }
-    write_json(folder / MANIFEST, {"kind": kind, "format_version": format_version, "files": files})
+    manifest = {"kind": kind, "format_version": format_version, "files": files}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
 
 
 def check_sealed(folder: Path, kind: str, format_version: int) -> None:
@@ -86,7 +91,7 @@ def check_sealed(folder: Path, kind: str, format_version: int) -> None:
         path = folder / name
         if not path.is_file():
             raise InputError(f"{path}: is missing; copy or save the {kind} again")
-        if path.stat().st_size != expected["bytes"] or file_digest(path) != expected["sha256"]:
+        if {"bytes": path.stat().st_size, "sha256": file_digest(path)} != expected:
             raise InputError(
                 f"{path}: is damaged (its checksum differs); copy or save the {kind} again"
             )
@@ -104,13 +109,19 @@ def _manifest(folder: Path, kind: str) -> dict[str, Any]:
         raise InputError(f"{folder}: is a file; give the folder of a saved {kind}")
     try:
         manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
-        if not {"kind", "format_version", "files"} <= set(manifest):
+        whole = (
+            isinstance(manifest, dict)
+            and isinstance(manifest["kind"], str)
+            and isinstance(manifest["format_version"], int)
+            and isinstance(manifest["files"], dict)
+        )
+        if not whole:
             raise ValueError
     except FileNotFoundError:
         raise InputError(
             f"{folder}: no {MANIFEST}, so this is no {kind} or an incomplete one; save it again"
         ) from None
-    except (ValueError, TypeError):
+    except (ValueError, KeyError):
         raise InputError(
             f"{folder / MANIFEST}: is damaged; copy or save the {kind} again"
         ) from None
@@ -130,6 +141,22 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _replace(path: Path, new: Path) -> None:
+    """Rename `new` to `path`; a crash at any moment leaves the old content or the new, whole."""
+    if not os.path.lexists(path) or not (path.is_dir() or new.is_dir()):
+        new.replace(path)
+        return
+    # a folder can't be replaced by a rename: the old one steps aside first
+    old = new.with_suffix(".old")
+    path.rename(old)
+    try:
+        new.replace(path)
+    except BaseException:
+        old.rename(path)
+        raise
+    _remove(old)
+
+
 def _flush(path: Path) -> None:
     """Have the disk hold the bytes before the rename makes them the truth."""
     for file in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]:
@@ -137,9 +164,13 @@ def _flush(path: Path) -> None:
             os.fsync(handle.fileno())
 
 
-def _readable(error: OSError, path: Path) -> InputError | OSError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return InputError(f"{path}: the disk is full; free some space and run the command again")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
-        return InputError(f"{path}: can't be written ({error.strerror}); choose another path")
-    return error
+def _reason(error: Exception, path: Path) -> str | None:
+    """Why `path` can't be written, and the mend; None for an error of another kind."""
+    code = error.errno if isinstance(error, OSError) else None
+    if found := re.search(r"\(os error (\d+)\)", str(error)):  # safetensors and polars say it so
+        code = int(found[1])
+    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "the disk is full; free some space and run the command again"
+    if code in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG):
+        return f"can't be written ({os.strerror(code)}); choose another path"
+    return None

@@ -61,6 +61,7 @@ figure svg { display: block; width: 100%%; height: auto }
 table { border-collapse: collapse; font-size: .9rem; width: 100%% }
 th, td { text-align: left; padding: .3rem .7rem .3rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top }
+th:last-child, td:last-child { padding-right: 0 }
 th { font-weight: 600 }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 pre { background: var(--card); border-radius: .5rem; padding: .7rem .9rem; overflow-x: auto;
@@ -76,12 +77,12 @@ _LEAD = (
     "title. The encoder was then frozen and judged on two tasks that its training knew nothing of."
 )
 _TASKS = (
-    "private_label: is the product the shop's own brand? repeat_purchase: did the households "
-    "that bought it buy it at least 1.5 times each, on average, in the year? One row a product. "
-    "{test_fraction:.0%} of the distinct titles are for testing: no classifier learnt from them, and the "
-    "encoder was trained without their products. Mean and standard deviation over five random "
-    "subsamples, the same for all models: the encoder, the same network with random weights, and a "
-    "bag of words (TF-IDF), each with the same logistic regression (paper §4)."
+    "private_label: is the product the shop's own brand? repeat_purchase: did the households that "
+    "bought it buy it at least 1.5 times each, on average, in the year? One row a product. "
+    "{test_fraction:.0%} of the distinct titles are for testing: no classifier learnt from them, "
+    "and the encoder was trained without their products. Mean and standard deviation over five "
+    "random subsamples, the same for all models: the encoder, the same network with random "
+    "weights, and a bag of words (TF-IDF), each with the same logistic regression (paper §4)."
 )
 
 

@@ -94,21 +94,16 @@ def add_columns(
 
 
 def _writer(path: Path, schema: pa.Schema, new: dict[str, Any]) -> pq.ParquetWriter:
-    # numbers of a vector hardly repeat: neither a dictionary nor compression would pay
-    compression = {f.name: "none" if f.name in new else "zstd" for f in schema}
-    plain = [f.name for f in schema if f.name not in new]
+    # Numbers of a vector hardly repeat: neither a dictionary nor compression would pay. Both are
+    # set leaf by leaf (a list is "name.list.element"), as a file of this schema calls them.
+    empty = pa.BufferOutputStream()
+    pq.write_table(schema.empty_table(), empty)
+    leaves = pq.read_metadata(pa.BufferReader(empty.getvalue())).schema
+    names = [leaves.column(i).path for i in range(len(leaves))]
+    kept = [name for name in names if name.partition(".")[0] not in new]
     return pq.ParquetWriter(
-        path, schema, compression=_by_leaf(schema, compression), use_dictionary=plain
+        path, schema, compression=dict.fromkeys(kept, "zstd"), use_dictionary=kept
     )
-
-
-def _by_leaf(schema: pa.Schema, of_field: dict[str, str]) -> dict[str, str]:
-    """Parquet names a list's column by its leaf."""
-    leaves: dict[str, str] = {}
-    for field in schema:
-        nested = pa.types.is_nested(field.type)
-        leaves[f"{field.name}.list.element" if nested else field.name] = of_field[field.name]
-    return leaves
 
 
 def _rows(source: Source) -> int | None:

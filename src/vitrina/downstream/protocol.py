@@ -17,6 +17,7 @@ import polars as pl
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from threadpoolctl import threadpool_limits
 
 from vitrina.errors import InputError
 
@@ -185,8 +186,10 @@ def on_vectors(vectors: npt.NDArray[np.floating[Any]]) -> Model:
     """The paper's classifier on ready vectors, (n, d), one for each row of the task (§4)."""
 
     def model(train: Rows, labels: Labels, test: Rows) -> Scores:
-        regression = _regression().fit(vectors[train], labels)
-        scores: Scores = regression.decision_function(vectors[test])
+        # one BLAS thread: sums in one order, so the same AUC however many processors there are
+        with threadpool_limits(1, "blas"):
+            regression = _regression().fit(vectors[train], labels)
+            scores: Scores = regression.decision_function(vectors[test])
         return scores
 
     return model

@@ -80,5 +80,8 @@ def most_similar(
 def cosines(vectors: Float32, query: Float32) -> Float32:
     """Cosine of each of n vectors (n, dim) with `query` (dim,); 0 where either is zero."""
     norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)
-    out: Float32 = np.zeros(len(vectors), np.float32)
-    return np.divide(vectors @ query, norms, out=out, where=norms > 0)
+    cosine: Float32 = np.zeros(len(vectors), np.float32)
+    # a matrix product would round a row's sum by its place in the batch, and split ties
+    dots = np.einsum("ij,j->i", vectors, query)
+    np.divide(dots, norms, out=cosine, where=norms > 0)
+    return cosine

@@ -31,6 +31,13 @@ BLOCKS = sum(WIDTHS)
 Floats = npt.NDArray[np.floating[Any]]
 
 
+def _compiled(function: Callable[..., None]) -> Callable[..., None]:
+    try:
+        return njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # nowhere to keep the machine code: compile it in each process
+        return njit(nogil=True)(function)
+
+
 def encode(
     table: Floats,
     pieces: npt.NDArray[np.int32],
@@ -85,7 +92,7 @@ def scatter_gradient(
     return out
 
 
-@njit(nogil=True, cache=True, boundscheck=False)
+@_compiled
 def _pool(
     table: Any,
     pieces: Any,
@@ -145,7 +152,7 @@ def _pool(
             block += width
 
 
-@njit(nogil=True, cache=True, boundscheck=False)
+@_compiled
 def _scatter(gradient: Any, winner: Any, pieces: Any, out: Any, start: int, stop: int) -> None:
     filters = gradient.shape[1] // 4
     for title in range(gradient.shape[0]):

@@ -53,6 +53,16 @@ class EncoderWeights:
         tokenizer: TitleTokenizer,
         training: Mapping[str, Any] | None = None,
     ) -> None:
+        pieces, dim = embeddings.shape
+        if (pieces, filters.shape, bias.shape) != (
+            len(tokenizer),
+            (dim, filters.shape[1]),
+            (filters.shape[1] // BLOCKS * len(WIDTHS),),
+        ):  # the kernels trust it
+            raise InputError(
+                f"encoder: embeddings {embeddings.shape}, filters {filters.shape}, bias "
+                f"{bias.shape} and {len(tokenizer)} pieces don't fit together; save it again"
+            )
         self.embeddings, self.filters, self.bias = embeddings, filters, bias
         self.tokenizer = tokenizer
         self.training: dict[str, Any] = dict(training or {})

@@ -8,13 +8,15 @@ another title can't differ, and every distinct word of a marketplace is worked o
 from __future__ import annotations
 
 import re
+import reprlib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import stop_words as stop_word_lists
 
 from vitrina.errors import InputError
@@ -29,6 +31,8 @@ _ACCENT_BUT_LETTERS = re.compile(
 )
 _POINT_IN_NUMBER = re.compile(r"(?<=\d)[.,](?=\d)")
 _VARIATION_SELECTORS = range(0xFE00, 0xFE10)
+# What compatibility forms would glue to its neighbour: Lego™ is not "legotm", 3½ not "31 2".
+_APART = str.maketrans({"™": " ", "℠": " "} | {c: f" {c}" for c in "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞⅟"})
 
 
 class Normalizer:
@@ -53,8 +57,8 @@ class Normalizer:
         stop words.
     style : {"default", "paper"}
     stop_words : iterable of str, optional
-        Use these instead of the package's list (how a saved encoder keeps the list that it was
-        trained with).
+        Drop these, in either style, instead of the package's list (how a saved encoder keeps
+        the list that it was trained with). Their normal forms count.
 
     Raises
     ------
@@ -81,11 +85,10 @@ class Normalizer:
         self.language = _known_language(language)
         self.style: Style = style
         self.stop_words: frozenset[str] = frozenset()
-        if stop_words is not None:
-            self.stop_words = frozenset(stop_words)
-        elif self.language and style == "paper":
-            forms = (self.word(word) for word in stop_word_lists.get_stop_words(self.language))
-            self.stop_words = frozenset(form for form in forms if form and " " not in form)
+        if stop_words is None and self.language and style == "paper":
+            stop_words = stop_word_lists.get_stop_words(self.language)
+        forms = [self.word(word) for word in stop_words or ()]
+        self.stop_words = frozenset(form for form in forms if form and " " not in form)
 
     def __call__(self, titles: Any) -> list[str]:
         """Normal forms, a list of n strings, of any column of n titles (see `as_titles`)."""
@@ -100,7 +103,8 @@ class Normalizer:
         if raw.isascii():
             text = raw.lower()
         else:
-            text = "".join(c for c in raw if unicodedata.category(c) != "Cf")
+            text = raw.translate(_APART)
+            text = "".join(c for c in text if unicodedata.category(c) != "Cf")
             text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).lower())
             accent = _ACCENT if self.style == "paper" else _ACCENT_BUT_LETTERS
             text = unicodedata.normalize("NFC", accent.sub("", text))
@@ -119,14 +123,18 @@ def as_titles(column: Any) -> list[str | None]:
     Raises
     ------
     InputError
-        for a single string, more than one column, or an entry that is no text
+        for a single string, more than one column, something without an order, or an entry that
+        is no text
     """
     if isinstance(column, str | bytes):
         raise InputError("titles: got one string; give a list of titles, such as ['a title']")
-    if isinstance(column, pl.DataFrame | np.ndarray) or hasattr(column, "iloc"):
+    if isinstance(column, pl.DataFrame | np.ndarray | pa.Table) or hasattr(column, "iloc"):
         shape = column.shape
         if len(shape) == 2 and shape[1] == 1:
-            column = column[:, 0] if not hasattr(column, "iloc") else column.iloc[:, 0]
+            if isinstance(column, pa.Table):
+                column = column.column(0)
+            else:
+                column = column.iloc[:, 0] if hasattr(column, "iloc") else column[:, 0]
         elif len(shape) != 1:
             raise InputError(f"titles: got a table of shape {shape}; give one column of titles")
     if isinstance(column, pl.Series) and column.dtype in (pl.Categorical, pl.Enum):
@@ -136,6 +144,10 @@ def as_titles(column: Any) -> list[str | None]:
             titles = getattr(column, to_list)()
             break
     else:
+        if not isinstance(column, Iterable) or isinstance(column, Mapping | Set | pl.LazyFrame):
+            raise InputError(
+                f"titles: got an object of type {type(column).__name__}; give a list or a column"
+            )
         titles = list(column)
     if set(map(type, titles)) <= {str, type(None)}:
         return titles  # type: ignore[no-any-return]
@@ -146,10 +158,12 @@ def _as_title(row: int, title: Any) -> str | None:
     if isinstance(title, str):
         return str(title)  # numpy.str_ and other subclasses
     # pandas' missing values differ from themselves (nan, NaT) or refuse to be compared (NA)
-    if title is None or type(title).__name__ in ("NAType", "NaTType") or title != title:
+    if title is None or type(title).__name__ in ("NAType", "NaTType"):
+        return None
+    if np.isscalar(title) and title != title:
         return None
     raise InputError(
-        f"titles: row {row} is {title!r} ({type(title).__name__}), not text; "
+        f"titles: row {row} is {reprlib.repr(title)} ({type(title).__name__}), not text; "
         "convert the column to strings"
     )
 

@@ -41,6 +41,8 @@ class TitleTokenizer:
     def __init__(self, model: bytes, normalizer: Normalizer) -> None:
         self.model = model
         self.normalizer = normalizer
+        if not model:  # SentencePiece takes it for a model to be loaded later
+            raise InputError("tokenizer: not a SentencePiece model (0 bytes)")
         try:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         except RuntimeError as error:
@@ -63,7 +65,7 @@ class TitleTokenizer:
         Raises
         ------
         InputError
-            if no title has a word
+            if no title has a word, or `pieces` is fewer than their characters
         """
         model = io.BytesIO()
         sentences = filter(None, _normalised(titles, normalizer))
@@ -87,6 +89,10 @@ class TitleTokenizer:
             if "sentences" in str(error) or "empty" in str(error).lower():
                 raise InputError(
                     "titles: no title has a word after normalisation; check the title column"
+                ) from None
+            if "vocab" in str(error).lower():
+                raise InputError(
+                    f"pieces: {pieces} is fewer than the titles have characters; raise it"
                 ) from None
             raise InputError(f"titles: the tokenizer can't be trained on them ({error})") from None
         return cls(model.getvalue(), normalizer)

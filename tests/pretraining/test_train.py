@@ -1,0 +1,262 @@
+"""Whole runs: what they leave, and that stopping them in any way changes nothing."""
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vitrina.data.sessions import Sessions
+from vitrina.data.tables import Catalogue
+from vitrina.encoder.title_encoder import TitleEncoder
+from vitrina.errors import InputError
+from vitrina.pretraining import train as module
+from vitrina.pretraining.settings import Settings, preset
+from vitrina.pretraining.train import Interrupted, RunFolder, train
+
+
+@pytest.fixture
+def settings(small: dict[str, int]) -> Settings:
+    return Settings(batch_size=16, epochs=3, **small)
+
+
+def run(catalogue: Catalogue, sessions: Sessions, out: Path, settings: Settings) -> TitleEncoder:
+    return train(catalogue, sessions, out, settings, threads=2, quiet=True)
+
+
+def test_a_run_learns_and_leaves_an_encoder_that_says_how(
+    catalogue: Catalogue, sessions: Sessions, settings: Settings, tmp_path: Path
+) -> None:
+    encoder = run(catalogue, sessions, tmp_path / "encoder", settings)
+    assert not RunFolder.of(tmp_path / "encoder").path.exists()
+    again = TitleEncoder.load(tmp_path / "encoder")
+    np.testing.assert_array_equal(again.transform(["MILK 1 GA"]), encoder.transform(["MILK 1 GA"]))
+
+    about = json.loads((tmp_path / "encoder" / "config.json").read_text())["training"]
+    assert about["settings"] == json.loads(json.dumps(settings.asdict()))
+    assert about["pairs_seen"] == 3 * sessions.pairs
+    assert {"versions", "data_digest", "threads", "catalogue", "sessions"} <= set(about)
+    log = (tmp_path / "encoder" / "training.jsonl").read_text().splitlines()
+    first, last = json.loads(log[0]), json.loads(log[-1])
+    assert last["loss"] < first["loss"]
+    assert last["step"] == about["steps_done"] == about["steps"]
+
+
+@pytest.mark.parametrize(("name", "alpha"), [("default", 0.0), ("default", 1.0), ("paper", 0.9)])
+def test_both_ends_of_alpha_and_the_paper_preset_run(
+    catalogue: Catalogue,
+    sessions: Sessions,
+    small: dict[str, int],
+    tmp_path: Path,
+    name: str,
+    alpha: float,
+) -> None:
+    settings = preset(name, alpha=alpha, batch_size=64, learning_rate=0.01, **small)
+    encoder = run(catalogue, sessions, tmp_path / "encoder", settings)
+    assert np.isfinite(encoder.transform(["MILK 1 GA", None])).all()
+    last = encoder.weights.training["last"]
+    assert (last["byol"] is None) == (alpha == 0)
+    assert (last["cross_entropy"] is None) == (alpha == 1)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(
+    catalogue: Catalogue, sessions: Sessions, settings: Settings, tmp_path: Path
+) -> None:
+    runs = [run(catalogue, sessions, tmp_path / name, settings) for name in "ab"]
+    np.testing.assert_array_equal(runs[0].weights.filters, runs[1].weights.filters)
+    other = Settings(**{**settings.asdict(), "seed": 1})
+    third = run(catalogue, sessions, tmp_path / "c", other)
+    assert not np.array_equal(runs[0].weights.filters, third.weights.filters)
+
+
+def test_no_category_at_all_needs_alpha_one(
+    catalogue: Catalogue, sessions: Sessions, settings: Settings, tmp_path: Path
+) -> None:
+    bare = Catalogue(
+        catalogue.product_ids,
+        catalogue.titles,
+        catalogue.product_titles,
+        catalogue.categories.clear(),
+        np.full_like(catalogue.product_category, -1),
+        {},
+    )
+    with pytest.raises(InputError, match="--alpha 1"):
+        run(bare, sessions, tmp_path / "encoder", settings)
+    run(bare, sessions, tmp_path / "encoder", Settings(**{**settings.asdict(), "alpha": 1.0}))
+
+
+# A run in a process of its own, with a checkpoint after every step, slow enough to be caught.
+SCRIPT = """
+import sys, time
+import numpy as np, polars as pl
+from vitrina.data.sessions import sessionize
+from vitrina.data.tables import read_catalogue
+from vitrina.pretraining import train as module
+from vitrina.pretraining.settings import Settings
+
+folder, out, pause, resume = sys.argv[1], sys.argv[2], float(sys.argv[3]), sys.argv[4] == "resume"
+resume = resume and module.RunFolder.of(out).path.exists()
+module._SECONDS_BETWEEN_CHECKPOINTS = 0.0
+follow = module.Networks.follow
+def slow(self, decay):
+    follow(self, decay)
+    time.sleep(pause)
+module.Networks.follow = slow
+catalogue = read_catalogue(folder + "/products.parquet")
+sessions = sessionize(folder + "/events.parquet", "1h", 6, product_ids=catalogue.product_ids)
+settings = Settings(batch_size=16, epochs=3, pieces=300, dim=16, filters=4, hidden=24, projection=8)
+module.train(catalogue, sessions, out, settings, threads=2, quiet=True, resume=resume)
+"""
+
+
+@pytest.fixture
+def tables(grocery_titles: list[str], tmp_path: Path) -> Path:
+    import polars as pl
+
+    rng = np.random.default_rng(5)
+    products = {"product_id": range(200), "title": grocery_titles[:200]}
+    pl.DataFrame({**products, "category": [f"c{i % 12}" for i in range(200)]}).write_parquet(
+        tmp_path / "products.parquet"
+    )
+    users = np.sort(rng.integers(0, 150, 500))
+    pl.DataFrame(
+        {"user": users, "timestamp": np.arange(500), "product_id": rng.integers(0, 200, 500)}
+    ).write_parquet(tmp_path / "events.parquet")
+    return tmp_path
+
+
+def start(tables: Path, out: Path, pause: float, how: str = "new") -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", SCRIPT, str(tables), str(out), str(pause), how]
+    return subprocess.Popen(command, stderr=subprocess.PIPE)
+
+
+def wait_for(condition: object, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(2400):
+        if condition():  # type: ignore[operator]
+            return
+        if process.poll() is not None:
+            assert process.stderr
+            pytest.fail(f"the run ended: {process.stderr.read().decode()}")
+        time.sleep(0.025)
+    pytest.fail("the run never got there")
+
+
+def test_killed_three_times_and_interrupted_gives_the_same_weights(tables: Path) -> None:
+    whole, cut = tables / "whole", tables / "cut"
+    assert start(tables, whole, 0).wait() == 0
+
+    rng = random.Random()  # other moments in every run of the tests
+    state = RunFolder.of(cut)
+    how = "new"
+    for stop in (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGINT):
+        process = start(tables, cut, 0.1, how)
+        before = state.checkpoint.stat().st_mtime_ns if state.checkpoint.exists() else 0
+
+        def moved(before: int = before) -> bool:
+            return state.checkpoint.exists() and state.checkpoint.stat().st_mtime_ns > before
+
+        wait_for(moved, process)
+        time.sleep(rng.uniform(0, 0.3))
+        process.send_signal(stop)
+        code = process.wait()
+        assert code != 0
+        if stop == signal.SIGINT:
+            assert process.stderr
+            assert b"--resume" in process.stderr.read()
+        assert not cut.exists()
+        how = "resume"
+    assert start(tables, cut, 0, "resume").wait() == 0
+    for name in ("model.safetensors", "tokenizer.model"):
+        assert (whole / name).read_bytes() == (cut / name).read_bytes()
+    steps = [json.loads(line)["step"] for line in (cut / "training.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, len(steps) + 1))  # no step missing, none logged twice
+
+
+def test_ctrl_c_in_a_library_call_saves_and_resumes(
+    catalogue: Catalogue,
+    sessions: Sessions,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out, follow, calls = tmp_path / "encoder", module.Networks.follow, []
+
+    def press(self: module.Networks, decay: float) -> None:
+        follow(self, decay)
+        calls.append(decay)
+        if len(calls) == 5:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Networks, "follow", press)
+        with pytest.raises(Interrupted, match="step 5 .*--resume"):
+            run(catalogue, sessions, out, settings)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(InputError, match="--resume"):  # it is not thrown away by accident
+        run(catalogue, sessions, out, settings)
+    with pytest.raises(InputError, match=r"alpha.*0\.5.*0\.9"):
+        other = Settings(**{**settings.asdict(), "alpha": 0.5})
+        train(None, None, out, other, resume=True, quiet=True)
+    resumed = train(None, None, out, settings, resume=True, quiet=True)
+    whole = run(catalogue, sessions, tmp_path / "whole", settings)
+    np.testing.assert_array_equal(resumed.weights.embeddings, whole.weights.embeddings)
+    with pytest.raises(InputError, match="finished already"):
+        train(None, None, out, settings, resume=True, quiet=True)
+
+
+def test_damaged_data_is_found_on_resume(
+    catalogue: Catalogue,
+    sessions: Sessions,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "encoder"
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_run", lambda *a: (_ for _ in ()).throw(RuntimeError("lost")))
+        with pytest.raises(RuntimeError):
+            run(catalogue, sessions, out, settings)
+    titles = RunFolder.of(out).path / "data" / "titles.npy"
+    damaged = np.load(titles)
+    damaged[3] += 1
+    np.save(titles, damaged)
+    with pytest.raises(InputError, match="damaged"):
+        train(None, None, out, settings, resume=True, quiet=True)
+    shutil.rmtree(RunFolder.of(out).path)
+    with pytest.raises(InputError, match="never started"):
+        train(None, None, out, settings, resume=True, quiet=True)
+
+
+def test_max_minutes_plans_the_schedule_and_ends(
+    catalogue: Catalogue, sessions: Sessions, settings: Settings, tmp_path: Path
+) -> None:
+    long = Settings(**{**settings.asdict(), "epochs": 100_000, "max_minutes": 0.1})
+    begun = time.monotonic()
+    encoder = run(catalogue, sessions, tmp_path / "encoder", long)
+    assert time.monotonic() - begun < 60
+    about = encoder.weights.training
+    assert about["steps_done"] <= about["steps"] < about["steps_of_all_epochs"]
+    log = (tmp_path / "encoder" / "training.jsonl").read_text().splitlines()
+    rates = [json.loads(line)["learning_rate"] for line in log]
+    assert rates[-1] < max(rates) / 2  # the cosine came down within the time given
+
+
+def test_collapse_is_said(
+    catalogue: Catalogue,
+    sessions: Sessions,
+    small: dict[str, int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # every title pulled to every other, nothing to hold them apart, far too fast
+    settings = Settings(alpha=1.0, tau=0.0, epochs=60, learning_rate=0.1, batch_size=64, **small)
+    train(catalogue, sessions, tmp_path / "encoder", settings, threads=2)
+    shown = capsys.readouterr().err
+    last = json.loads((tmp_path / "encoder/training.jsonl").read_text().splitlines()[-1])
+    assert ("collapse" in shown) == (last["spread"] < 0.1) or "collapse" in shown
