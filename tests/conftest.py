@@ -48,3 +48,9 @@ def tokenizer(grocery_titles: list[str]) -> TitleTokenizer:
 def encoder(tokenizer: TitleTokenizer) -> TitleEncoder:
     """A small encoder that was never trained: 16 filters of each width, 64 numbers a title."""
     return TitleEncoder(initial_weights(tokenizer, dim=32, filters=16))
+
+
+@pytest.fixture(scope="session")
+def small_sizes() -> dict[str, int]:
+    """Sizes of networks that train in a second."""
+    return {"pieces": 300, "dim": 16, "filters": 4, "hidden": 24, "projection": 8}

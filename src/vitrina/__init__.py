@@ -10,10 +10,36 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from vitrina.data.sessions import Sessions as Sessions
+    from vitrina.data.sessions import sessionize as sessionize
+    from vitrina.data.sources import open_source as open_source
+    from vitrina.data.tables import Catalogue as Catalogue
+    from vitrina.data.tables import read_catalogue as read_catalogue
+    from vitrina.downstream.classifier import TitleClassifier as TitleClassifier
+    from vitrina.encoder.catalogue import embed_file as embed_file
+    from vitrina.encoder.catalogue import most_similar as most_similar
     from vitrina.encoder.title_encoder import TitleEncoder as TitleEncoder
+    from vitrina.errors import InputError as InputError
+    from vitrina.pretraining.settings import preset as preset
+    from vitrina.pretraining.train import train as train
+    from vitrina.text.normalize import Normalizer as Normalizer
+    from vitrina.text.tokenizer import TitleTokenizer as TitleTokenizer
 
-_HOME = {
+_HOME = {  # in the order in which data flows
+    "InputError": "vitrina.errors",
+    "Catalogue": "vitrina.data.tables",
+    "read_catalogue": "vitrina.data.tables",
+    "Sessions": "vitrina.data.sessions",
+    "sessionize": "vitrina.data.sessions",
+    "open_source": "vitrina.data.sources",
+    "Normalizer": "vitrina.text.normalize",
+    "TitleTokenizer": "vitrina.text.tokenizer",
+    "preset": "vitrina.pretraining.settings",
+    "train": "vitrina.pretraining.train",
     "TitleEncoder": "vitrina.encoder.title_encoder",
+    "embed_file": "vitrina.encoder.catalogue",
+    "most_similar": "vitrina.encoder.catalogue",
+    "TitleClassifier": "vitrina.downstream.classifier",
 }
 
 __all__ = sorted(["__version__", *_HOME])

@@ -169,8 +169,17 @@ def _reason(error: Exception, path: Path) -> str | None:
     code = error.errno if isinstance(error, OSError) else None
     if found := re.search(r"\(os error (\d+)\)", str(error)):  # safetensors and polars say it so
         code = int(found[1])
+    if re.search(r"\d requested and \d+ written", str(error)):  # numpy, which gives no code
+        code = errno.ENOSPC
     if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return "the disk is full; free some space and run the command again"
-    if code in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG):
+    if code in (
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.EEXIST,
+        errno.ENOTDIR,
+        errno.ENAMETOOLONG,
+    ):
         return f"can't be written ({os.strerror(code)}); choose another path"
     return None

@@ -11,12 +11,6 @@ from vitrina.pretraining.settings import Settings
 
 
 @pytest.fixture(scope="session")
-def small() -> dict[str, int]:
-    """Sizes of networks that train in a second."""
-    return {"pieces": 300, "dim": 16, "filters": 4, "hidden": 24, "projection": 8}
-
-
-@pytest.fixture(scope="session")
 def catalogue(grocery_titles: list[str]) -> Catalogue:
     """200 products of 12 categories; every fifth without one, every seventh with two titles."""
     rows = [

@@ -1,0 +1,203 @@
+"""The commands as a user runs them: real files, exit codes, one line for a mistake."""
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from vitrina.cli import main
+from vitrina.encoder.title_encoder import TitleEncoder
+from vitrina.pretraining import settings as training
+
+
+@pytest.fixture
+def shop(grocery_titles: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a small shop's tables, which is the working directory."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(5)
+    titles = grocery_titles[:200]
+    category = [f"c{i % 12}" for i in range(200)]
+    pl.DataFrame({"product_id": range(200), "title": titles, "category": category}).write_csv(
+        "products.csv"
+    )
+    users = np.sort(rng.integers(0, 150, 500))
+    events = pl.DataFrame(
+        {"user": users, "timestamp": np.arange(500), "product_id": rng.integers(0, 200, 500)}
+    )
+    events.write_parquet("events.parquet")
+    pl.DataFrame({"title": titles, "ounces": ["OZ" in title for title in titles]}).write_csv(
+        "labels.csv"
+    )
+    return tmp_path
+
+
+@pytest.fixture
+def small_recipe(small_sizes: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default recipe with small networks, so that a test trains in a second."""
+    full = training.preset
+    monkeypatch.setattr(
+        training, "preset", lambda name, **changes: full(name, **{**small_sizes, **changes})
+    )
+
+
+@pytest.fixture
+def saved(encoder: TitleEncoder, shop: Path) -> Path:
+    encoder.save("encoder")
+    return shop
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(list(arguments))
+    assert isinstance(stop.value.code, int)
+    return stop.value.code
+
+
+TRAIN = ("train", "--events", "events.parquet", "--products", "products.csv", "--out", "encoder")
+
+
+@pytest.mark.usefixtures("shop", "small_recipe")
+def test_from_events_to_predictions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*TRAIN, "--gap", "1h", "--threads", "1") == 0
+    shown = capsys.readouterr()
+    assert "sessions: events 500" in shown.err
+    assert shown.out == ""
+    assert run("embed", "encoder", "products.csv", "--out", "vectors.parquet", "--quiet") == 0
+    assert capsys.readouterr().err == ""
+    vectors = pl.read_parquet("vectors.parquet")
+    assert vectors.columns == ["product_id", "title", "category", "vector"]
+    assert vectors["vector"].dtype == pl.Array(pl.Float32, 16)
+    expected = TitleEncoder.load("encoder").transform(vectors["title"])
+    np.testing.assert_array_equal(vectors["vector"].to_numpy(), expected)
+
+    fit = ("classify", "fit", "encoder", "labels.csv", "--label", "ounces", "--out", "classifier")
+    assert run(*fit) == 0
+    assert "5-fold AUC ROC" in capsys.readouterr().out
+    assert run("classify", "predict", "classifier", "products.csv", "--out", "scores.parquet") == 0
+    scores = pl.read_parquet("scores.parquet")
+    assert scores.columns[-3:] == ["prediction", "probability_false", "probability_true"]
+    assert len(scores) == 200
+    assert run("similar", "encoder", "products.csv", vectors["title"][7], "-k", "3") == 0
+    assert vectors["title"][7] in capsys.readouterr().out
+    for folder in ("encoder", "classifier"):
+        assert run("inspect", folder) == 0
+        assert "data digest" in capsys.readouterr().out
+
+
+def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run a command that must end with code 2 and exactly one line; returns the line."""
+    before = sorted(Path().rglob("*"))
+    capsys.readouterr()
+    assert run(*arguments) == 2
+    shown = capsys.readouterr()
+    lines = [line for line in shown.err.splitlines() if line.startswith("vitrina: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in shown.err
+    assert sorted(Path().rglob("*")) == before  # nothing written, nothing lost
+    return lines[0]
+
+
+@pytest.mark.usefixtures("shop")
+def test_mistakes_in_training_input(capsys: pytest.CaptureFixture[str]) -> None:
+    def line(*changed: str) -> str:
+        return mistake(capsys, "train", "--out", "encoder", *changed)
+
+    products = ("--products", "products.csv")
+    events = ("--events", "events.parquet")
+    assert "nowhere.parquet" in line("--events", "nowhere.parquet", *products)
+    assert "'visitor'" in line(*events, *products, "--user-column", "visitor")
+    assert "'heading'" in line(*events, *products, "--title-column", "heading")
+    assert "'kind'" in line(*events, *products, "--category-column", "kind")
+    assert "--products" in line(*events)
+    assert "--source" in line()
+    assert "gap" in line(*events, *products, "--gap", "soon")
+    assert "klingon" in line(*events, *products, "--language", "klingon")
+    assert "alpha" in line(*events, *products, "--alpha", "2")
+    assert "nothing to resume" in line(*events, *products, "--resume")
+    assert "meli2020" in line("--source", "meli2020")
+
+    Path("empty.csv").touch()
+    assert "empty.csv" in line("--events", "empty.csv", *products)
+    whole = Path("events.parquet").read_bytes()
+    Path("cut.parquet").write_bytes(whole[: len(whole) // 2])
+    assert "cut.parquet" in line("--events", "cut.parquet", *products)
+    rows = pl.read_parquet("events.parquet")
+    text = gzip.compress(rows.write_csv().encode())
+    Path("cut.csv.gz").write_bytes(text[: len(text) // 2])
+    assert "cut.csv.gz" in line("--events", "cut.csv.gz", *products)
+    rows.with_columns(timestamp=pl.lit("yesterday")).write_csv("when.csv")
+    assert "'yesterday'" in line("--events", "when.csv", *products)
+    rows.with_columns(product_id=pl.col("product_id") + 1000).write_csv("other.csv")
+    assert "catalogue" in line("--events", "other.csv", *products)
+    rows.with_columns(user=pl.int_range(pl.len())).write_csv("alone.csv")
+    assert "two products" in line("--events", "alone.csv", *products)
+
+
+@pytest.mark.usefixtures("saved")
+def test_mistakes_with_an_encoder(capsys: pytest.CaptureFixture[str]) -> None:
+    embed = ("embed", "encoder", "products.csv", "--out", "vectors.parquet")
+    assert "nowhere" in mistake(capsys, "embed", "nowhere", *embed[2:])
+    assert "'name'" in mistake(capsys, *embed, "--title-column", "name")
+    Path("vectors.parquet").write_text("precious")
+    assert "--force" in mistake(capsys, *embed)
+    assert Path("vectors.parquet").read_text() == "precious"
+    assert run(*embed, "--force") == 0
+
+    fit = ("classify", "fit", "encoder", "labels.csv", "--out", "classifier", "--label")
+    assert "'nolabel'" in mistake(capsys, *fit, "nolabel")
+    pl.read_csv("labels.csv").with_columns(ounces=pl.lit(1)).write_csv("same.csv")
+    assert "classes" in mistake(capsys, *fit[:3], "same.csv", *fit[4:], "ounces")
+    assert "encoder" in mistake(capsys, "classify", "predict", *embed[1:3], "--out", "scores")
+    assert "Unknown option" in mistake(capsys, *embed, "--bogus")
+    assert "--out" in mistake(capsys, *embed[:3])
+    assert "-k" in mistake(capsys, "similar", "encoder", "products.csv", "milk", "-k", "many")
+
+    config = json.loads(Path("encoder/manifest.json").read_text())
+    Path("encoder/manifest.json").write_text(json.dumps({**config, "format_version": 99}))
+    assert "pip install -U vitrina" in mistake(capsys, "inspect", "encoder")
+    Path("encoder/manifest.json").write_text(json.dumps(config))
+    model = Path("encoder/model.safetensors")
+    model.write_bytes(model.read_bytes()[:-1] + b"?")
+    assert "model.safetensors" in mistake(capsys, "inspect", "encoder")
+    model.unlink()
+    assert "model.safetensors" in mistake(capsys, "inspect", "encoder")
+
+
+@pytest.mark.usefixtures("saved")
+def test_an_encoder_is_used_without_torch() -> None:
+    code = (
+        "import sys, vitrina; vitrina.TitleEncoder.load('encoder').transform(['milk']);"
+        "assert not {'torch', 'matplotlib'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.usefixtures("shop")
+def test_a_disk_that_fills_says_so_and_keeps_the_run() -> None:
+    """The limit on a file's size stands for a full disk: the same error, at the same place."""
+    code = (
+        "import resource, signal, sys;"
+        "from vitrina.pretraining import settings;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, -1));"
+        "from vitrina.cli import main; main(sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", code, *TRAIN, "--gap", "1h", "--threads", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "disk is full" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not Path("encoder").exists()
+
+
+def test_help_and_version_answer_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert run("train", "--help") == 0
+    assert "--time-column" in capsys.readouterr().out
+    code = "import sys, vitrina.cli; assert not {'torch', 'numba', 'polars'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

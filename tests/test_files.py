@@ -1,0 +1,326 @@
+"""Atomic writes and sealed folders, on a real file system."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vitrina.errors import InputError
+from vitrina.files import (
+    MANIFEST,
+    atomic_path,
+    check_sealed,
+    file_digest,
+    kind_of,
+    refuse_existing,
+    seal,
+    write_json,
+)
+
+
+def one_line(error: pytest.ExceptionInfo[InputError]) -> str:
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+def entries(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def write(path: Path, kind: str, text: str) -> None:
+    """Write through atomic_path a file, or a folder that holds it."""
+    with atomic_path(path) as temporary:
+        if kind == "folder":
+            temporary.mkdir()
+            temporary = temporary / "inside"
+        temporary.write_text(text)
+
+
+def text_of(path: Path) -> str:
+    return (path / "inside" if path.is_dir() else path).read_text()
+
+
+@pytest.mark.parametrize("new", ["file", "folder"])
+@pytest.mark.parametrize("old", [None, "file", "folder", "link"])
+def test_the_new_content_replaces_the_old(tmp_path: Path, old: str | None, new: str) -> None:
+    path = tmp_path / "out"
+    if old == "link":
+        (tmp_path / "target").mkdir()
+        path.symlink_to(tmp_path / "target")
+    elif old:
+        write(path, old, "old")
+    write(path, new, "new")
+    assert text_of(path) == "new"
+    assert not path.is_symlink()
+    assert entries(tmp_path) == (["out", "target"] if old == "link" else ["out"])
+
+
+@pytest.mark.parametrize("new", ["file", "folder"])
+@pytest.mark.parametrize("old", [None, "file", "folder"])
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, InputError])
+def test_an_error_leaves_the_old_content_and_nothing_else(
+    tmp_path: Path, old: str | None, new: str, error: type[BaseException]
+) -> None:
+    path = tmp_path / "out"
+    if old:
+        write(path, old, "old")
+
+    def fail() -> None:
+        with atomic_path(path) as temporary:
+            if new == "folder":
+                temporary.mkdir()
+                (temporary / "half").write_text("half")
+            else:
+                temporary.write_text("half")
+            raise error("in the middle")
+
+    with pytest.raises(error, match="in the middle"):
+        fail()
+    assert entries(tmp_path) == (["out"] if old else [])
+    if old:
+        assert text_of(path) == "old"
+
+
+def test_an_old_folder_comes_back_when_the_new_one_can_not_be_moved_in(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    write(path, "folder", "old")
+
+    def write_nothing() -> None:
+        with atomic_path(path):
+            pass
+
+    with pytest.raises(FileNotFoundError):
+        write_nothing()
+    (tmp_path / "out").rename(tmp_path / "seen")
+    assert entries(tmp_path) == ["seen"]
+    assert text_of(tmp_path / "seen") == "old"
+
+
+def test_folders_above_are_made(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "b" / "out", "file", "new")
+    assert text_of(tmp_path / "a" / "b" / "out") == "new"
+
+
+def test_a_crash_leaves_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    write(path, "folder", "old")
+    program = (
+        "import os, pathlib, sys\n"
+        "from vitrina.files import atomic_path\n"
+        "with atomic_path(pathlib.Path(sys.argv[1])) as folder:\n"
+        "    folder.mkdir()\n"
+        "    (folder / 'inside').write_text('half')\n"
+        "    os._exit(9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program, path], check=False).returncode == 9
+    assert text_of(path) == "old"
+    write(path, "folder", "new")
+    assert text_of(path) == "new"
+
+
+# Files of this process can't grow over 1,000 bytes: to a program it is a full disk.
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np, polars as pl, pyarrow as pa, pyarrow.parquet as pq, safetensors.numpy
+from vitrina.files import atomic_path
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+numbers = np.random.default_rng(0).random(100_000)
+def in_folder(path):
+    path.mkdir()
+    (path / "small").write_text("fits")
+    (path / "large").write_bytes(bytes(100_000))
+writers = {
+    "bytes": lambda path: path.write_bytes(bytes(100_000)),
+    "folder": in_folder,
+    "safetensors": lambda path: safetensors.numpy.save_file({"a": numbers}, path),
+    "pyarrow": lambda path: pq.write_table(pa.table({"a": numbers}), path),
+    "polars": lambda path: pl.DataFrame({"a": numbers}).write_parquet(path),
+    "numpy": lambda path: np.save(path.open("wb"), numbers),
+}
+for name, writer in writers.items():
+    try:
+        with atomic_path(Path(sys.argv[1]) / name) as temporary:
+            writer(temporary)
+    except BaseException as error:
+        print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are POSIX's")
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, tmp_path], capture_output=True, text=True, check=True
+    )
+    names = ["bytes", "folder", "safetensors", "pyarrow", "polars", "numpy"]
+    assert ran.stdout.splitlines() == [
+        f"InputError {tmp_path / name}: the disk is full; free some space and run the command again"
+        for name in names
+    ]
+    assert entries(tmp_path) == []
+
+
+def test_a_parent_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    for path in (tmp_path / "file" / "out", tmp_path / "file" / "deeper" / "out"):
+        with pytest.raises(InputError) as error:
+            refuse_existing(path, force=True)
+        assert f"{tmp_path / 'file'} is a file, not a folder" in one_line(error)
+        with pytest.raises(InputError) as error:
+            write(path, "file", "new")
+        assert one_line(error).startswith(f"{path}: can't be written")
+    assert text_of(tmp_path / "file") == "kept"
+
+
+def test_a_name_too_long(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        write(tmp_path / ("x" * 250), "file", "new")
+    assert "can't be written (File name too long); choose another path" in one_line(error)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux's /proc")
+def test_a_place_where_nothing_can_be_written() -> None:
+    path = Path("/proc/self/fdinfo/out")  # nobody may write there, not even root
+    try:
+        path.write_text("x")
+    except PermissionError:
+        pass
+    except OSError:
+        pytest.skip("this /proc answers otherwise")
+    with pytest.raises(InputError) as error:
+        write(path, "file", "new")
+    assert one_line(error) == f"{path}: can't be written (Permission denied); choose another path"
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere"
+)
+def test_a_folder_without_permission(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o500)
+    with pytest.raises(InputError) as error:
+        write(tmp_path / "closed" / "out", "file", "new")
+    assert "can't be written (Permission denied)" in one_line(error)
+
+
+def test_other_errors_pass_unchanged(tmp_path: Path) -> None:
+    def fail(error: Exception) -> None:
+        with atomic_path(tmp_path / "out"):
+            raise error
+
+    # a message about another file, made by a reader, keeps that file's name
+    with pytest.raises(InputError) as error:
+        fail(InputError("in.csv: can't be read (Permission denied (os error 13)): is it yours?"))
+    assert str(error.value).startswith("in.csv")
+    with pytest.raises(ZeroDivisionError) as other:
+        fail(ZeroDivisionError("x"))
+    assert other.value.__cause__ is None
+
+
+def test_existing_paths_are_refused(tmp_path: Path) -> None:
+    refuse_existing(tmp_path / "new" / "deeper", force=False)
+    with pytest.raises(InputError) as error:
+        refuse_existing(tmp_path, force=False)
+    assert one_line(error).startswith(f"{tmp_path}: exists already")
+    refuse_existing(tmp_path, force=True)
+
+
+def test_json(tmp_path: Path) -> None:
+    content = {"title": "niños ½", "n": [1, 2.5, None]}
+    write_json(tmp_path / "a.json", content)
+    text = (tmp_path / "a.json").read_text("utf-8")
+    assert json.loads(text) == content
+    assert "niños" in text
+    assert text.endswith("\n")
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> Path:
+    folder = tmp_path / "sealed"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.txt").write_text("abc")
+    (folder / "sub" / "b.txt").write_text("defg")
+    seal(folder, "jam", 3)
+    return folder
+
+
+def test_a_sealed_folder_is_whole(sealed: Path) -> None:
+    check_sealed(sealed, "jam", 3)
+    check_sealed(sealed, "jam", 4)
+    assert kind_of(sealed) == "jam"
+    files = json.loads((sealed / MANIFEST).read_text())["files"]
+    assert set(files) == {"a.txt", "sub/b.txt"}
+    # the digest that anyone can check with sha256sum
+    assert files["a.txt"] == {
+        "bytes": 3,
+        "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+    }
+    assert file_digest(sealed / "a.txt") == files["a.txt"]["sha256"]
+
+
+def test_any_flipped_bit_is_found(sealed: Path) -> None:
+    found = 0
+    for path in (sealed / "a.txt", sealed / "sub" / "b.txt", sealed / MANIFEST):
+        whole = path.read_bytes()
+        for place in range(len(whole)):
+            for bit in (0, 3, 6):
+                damaged = bytearray(whole)
+                damaged[place] ^= 1 << bit
+                path.write_bytes(damaged)
+                try:
+                    check_sealed(sealed, "jam", 3)
+                    # only white space and the format's own number (an older one) may differ
+                    manifest = json.loads(damaged)
+                    assert path.name == MANIFEST
+                    manifest["format_version"] = 3
+                    assert manifest == json.loads(whole)
+                except InputError as error:
+                    found += 1
+                    assert "\n" not in str(error)
+                    assert str(error).startswith(str(sealed))
+        path.write_bytes(whole)
+    assert found > 300
+    check_sealed(sealed, "jam", 3)
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        "",
+        "[]",
+        "3",
+        "null",
+        '["kind", "format_version", "files"]',
+        '{"kind": "jam", "format_version": "x", "files": {}}',
+        '{"kind": "jam", "format_version": 3, "files": [1]}',
+        "\udcff",
+    ],
+)
+def test_a_damaged_manifest(sealed: Path, manifest: str) -> None:
+    (sealed / MANIFEST).write_bytes(manifest.encode("utf-8", "surrogateescape"))
+    with pytest.raises(InputError) as error:
+        check_sealed(sealed, "jam", 3)
+    assert f"{sealed / MANIFEST}: is damaged" in one_line(error)
+
+
+def test_folders_that_are_no_good(sealed: Path) -> None:
+    def message(folder: Path, kind: str = "jam", version: int = 3) -> str:
+        with pytest.raises(InputError) as error:
+            check_sealed(folder, kind, version)
+        return one_line(error)
+
+    assert "no such folder" in message(sealed / "nowhere")
+    assert "is a file" in message(sealed / "a.txt")
+    assert f"no {MANIFEST}" in message(sealed / "sub")
+    assert "holds a jam, not a cake" in message(sealed, kind="cake")
+    assert "has format 3, newer than 2" in message(sealed, version=2)
+    (sealed / "a.txt").write_text("ab")
+    assert f"{sealed / 'a.txt'}: is damaged" in message(sealed)
+    (sealed / "a.txt").unlink()
+    assert f"{sealed / 'a.txt'}: is missing" in message(sealed)
