@@ -36,7 +36,7 @@ from vitrina.downstream.protocol import (
     summarise,
 )
 from vitrina.encoder.catalogue import embed_file
-from vitrina.encoder.title_encoder import TitleEncoder
+from vitrina.encoder.title_encoder import TitleEncoder, unit_length
 from vitrina.encoder.weights import initial_weights
 from vitrina.errors import InputError, MissingExtraError
 from vitrina.files import atomic_path, refuse_existing, write_json
@@ -322,7 +322,7 @@ def nearest(
     -------
     frame with the columns title, neighbour, cosine
     """
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    unit = unit_length(vectors)
     numbered = products.with_row_index("row").drop_nulls(["type", "department", "purchases"])
     titles = numbered.group_by("title", maintain_order=True).agg(
         pl.first("row", "type", "department"), pl.sum("purchases")
@@ -347,10 +347,9 @@ def nearest(
 
 def flat(vectors: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float32]:
     """Vectors, brought to length 1, in the plane, (n, 2): PCA to 50 numbers, then t-SNE."""
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     # t-SNE's threads wait for each other: where others use the machine, one is 5 times as fast
     with threadpool_limits(1):
-        fifty = PCA(50, random_state=seed).fit_transform(unit)
+        fifty = PCA(50, random_state=seed).fit_transform(unit_length(vectors))
         plane = TSNE(2, init="pca", random_state=seed, max_iter=500)
         points: npt.NDArray[np.float32] = plane.fit_transform(fifty)
     return points

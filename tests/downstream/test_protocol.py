@@ -7,6 +7,7 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import normalize
 
 from vitrina.downstream.protocol import (
     Task,
@@ -109,7 +110,7 @@ def test_curve_is_the_naive_loop(task):
     truth = task.labels[task.test]
     for row in curve.iter_rows(named=True):
         rows = drawn[row["labels"], row["sample"]]
-        features = vectors
+        features = normalize(vectors)
         if row["model"] == "words":
             words = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b").fit([titles[i] for i in rows])
             assert words.vocabulary_.keys() <= {"x", "milk", "2", "new", "used"}

@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
 
 import vitrina
-from vitrina.encoder.title_encoder import TitleEncoder
+from vitrina.encoder.title_encoder import TitleEncoder, unit_length
 from vitrina.encoder.weights import EncoderWeights
 from vitrina.errors import InputError
 from vitrina.files import atomic_path, check_sealed, refuse_existing, seal
@@ -41,9 +41,11 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Logistic regression on the vectors of a frozen title encoder (paper §4).
 
     liblinear with at most 1,000 iterations, all else as scikit-learn has it; more than two
-    classes are fitted one against the rest. A title is embedded once: its vector is remembered
-    (for about 100,000 titles an encoder) and shared by all classifiers, clones and
-    cross-validation folds in this process that use the same weights.
+    classes are fitted one against the rest. Vectors are brought to unit length first, which the
+    paper doesn't do: C then means the same for every encoder, and few labels go further.
+    A title is embedded once: its vector is remembered (for about 100,000 titles an encoder) and
+    shared by all classifiers, clones and cross-validation folds in this process that use the same
+    weights.
 
     Wherever titles are asked for, their ready vectors serve as well: a 2-D float array (n, 512),
     a table of as many numeric columns or a polars Array column.
@@ -102,7 +104,7 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"labels: all {len(classes):,} are {classes[0].item()!r}; give titles of two "
                 "classes or more"
             )
-        features = _vectors_of(rows, encoder).astype(np.float64)
+        features = unit_length(_vectors_of(rows, encoder).astype(np.float64))
         positives = [1] if len(self.classes_) == 2 else range(len(self.classes_))
         models = [
             LogisticRegression(C=self.C, solver="liblinear", max_iter=1000).fit(
@@ -125,7 +127,7 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         scores = np.empty((len(rows), len(self.coef_)))
         for start in range(0, len(rows), _CHUNK):
             part = slice(start, start + _CHUNK)
-            features = _vectors_of(rows[part], encoder).astype(np.float64)
+            features = unit_length(_vectors_of(rows[part], encoder).astype(np.float64))
             # not @: BLAS adds up in an order that depends on the number of rows
             scores[part] = np.einsum("nd,kd->nk", features, self.coef_) + self.intercept_
         return scores[:, 0] if len(self.classes_) == 2 else scores

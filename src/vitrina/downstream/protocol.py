@@ -19,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
+from vitrina.encoder.title_encoder import unit_length
 from vitrina.errors import InputError
 
 Rows: TypeAlias = npt.NDArray[np.int64]
@@ -183,13 +184,15 @@ def summarise(curve: pl.DataFrame) -> pl.DataFrame:
 
 
 def on_vectors(vectors: npt.NDArray[np.floating[Any]]) -> Model:
-    """The paper's classifier on ready vectors, (n, d), one for each row of the task (§4)."""
+    """The classifier of `TitleClassifier` on ready vectors, (n, d), one for each row of the task
+    (paper §4; at unit length, see there)."""
+    features = unit_length(vectors)
 
     def model(train: Rows, labels: Labels, test: Rows) -> Scores:
         # one BLAS thread: sums in one order, so the same AUC however many processors there are
         with threadpool_limits(1, "blas"):
-            regression = _regression().fit(vectors[train], labels)
-            scores: Scores = regression.decision_function(vectors[test])
+            regression = _regression().fit(features[train], labels)
+            scores: Scores = regression.decision_function(features[test])
         return scores
 
     return model

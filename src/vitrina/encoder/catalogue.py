@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from vitrina.data.stream import add_columns, title_batches
 from vitrina.data.tables import Source
-from vitrina.encoder.title_encoder import TitleEncoder
-from vitrina.encoder.weights import Float32
+from vitrina.encoder.title_encoder import TitleEncoder, unit_length
 from vitrina.errors import InputError
 
 VECTOR = "vector"
@@ -61,13 +59,13 @@ def most_similar(
     """
     if k < 1:
         raise InputError(f"k: {k} should be 1 or more")
-    wanted = encoder.transform([query])[0]
+    wanted = unit_length(encoder.transform([query]))[0]
     best: pl.DataFrame | None = None
     for batch in title_batches(source, title_column):
         rows = batch.drop_nulls(title_column).unique(
             title_column, keep="first", maintain_order=True
         )
-        similarity = cosines(encoder.transform(rows[title_column]), wanted)
+        similarity = unit_length(encoder.transform(rows[title_column])) @ wanted
         rows = rows.with_columns(pl.Series("similarity", similarity))
         best = rows if best is None else pl.concat([best, rows])
         best = best.unique(title_column, keep="first", maintain_order=True)
@@ -75,13 +73,3 @@ def most_similar(
     if best is None or best.is_empty():
         raise InputError(f"titles: column '{title_column}' holds none; there is nothing to compare")
     return best
-
-
-def cosines(vectors: Float32, query: Float32) -> Float32:
-    """Cosine of each of n vectors (n, dim) with `query` (dim,); 0 where either is zero."""
-    norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)
-    cosine: Float32 = np.zeros(len(vectors), np.float32)
-    # a matrix product would round a row's sum by its place in the batch, and split ties
-    dots = np.einsum("ij,j->i", vectors, query)
-    np.divide(dots, norms, out=cosine, where=norms > 0)
-    return cosine

@@ -76,15 +76,19 @@ class TitleEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         InputError
             for a single string, a table of several columns or entries that are no text
         """
-        if not isinstance(self.weights, EncoderWeights):
-            raise InputError("TitleEncoder: open a saved encoder with TitleEncoder.load(path)")
-        weights, threads = self.weights, self.threads or kernels.default_threads()
+        weights, threads = self._weights(), self.threads or kernels.default_threads()
         pieces = weights.tokenizer(titles)
         return kernels.encode(weights.table, pieces.values, pieces.offsets, weights.bias, threads)
 
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
         """Column names vitrina0 ... vitrina511, for pandas and polars output."""
-        return np.array([f"vitrina{i}" for i in range(len(self.weights.bias))], dtype=object)
+        return np.array([f"vitrina{i}" for i in range(len(self._weights().bias))], dtype=object)
+
+    def _weights(self) -> EncoderWeights:
+        # checked here: scikit-learn's constructors only keep what they are given
+        if not isinstance(self.weights, EncoderWeights):
+            raise InputError("TitleEncoder: open a saved encoder with TitleEncoder.load(path)")
+        return self.weights
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -96,3 +100,14 @@ class TitleEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.one_d_array = True
         tags.input_tags.two_d_array = False
         return tags
+
+
+def unit_length(vectors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
+    """Vectors (n, dim) at length 1; a vector of zeros stays as it is.
+
+    How long a title's vector is says how long and how common its words are, and how long the
+    encoder was trained: nothing that a cosine or a linear model should depend on.
+    """
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    out: npt.NDArray[np.floating[Any]] = np.zeros_like(vectors)
+    return np.divide(vectors, norms, out=out, where=norms > 0)

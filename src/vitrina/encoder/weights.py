@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
+from safetensors import SafetensorError
 from threadpoolctl import threadpool_limits
 
 import vitrina
@@ -156,7 +157,7 @@ class EncoderWeights:
                 tokenizer,
                 config["training"],
             )
-        except (KeyError, TypeError, ValueError, OSError) as error:
+        except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
             raise InputError(f"{folder}: is no readable encoder ({error}); save it again") from None
 
 
