@@ -264,6 +264,16 @@ def test_a_sealed_folder_is_whole(sealed: Path) -> None:
     assert file_digest(sealed / "a.txt") == files["a.txt"]["sha256"]
 
 
+def says_the_same(damaged: bytes, whole: bytes) -> bool:
+    """The manifests differ in white space, or in the format's own number (an older one)."""
+    try:
+        manifest = json.loads(damaged)
+        older = manifest["format_version"] <= 3
+    except (ValueError, KeyError, TypeError):
+        return False
+    return older and manifest | {"format_version": 3} == json.loads(whole)
+
+
 def test_any_flipped_bit_is_found(sealed: Path) -> None:
     found = 0
     for path in (sealed / "a.txt", sealed / "sub" / "b.txt", sealed / MANIFEST):
@@ -273,17 +283,13 @@ def test_any_flipped_bit_is_found(sealed: Path) -> None:
                 damaged = bytearray(whole)
                 damaged[place] ^= 1 << bit
                 path.write_bytes(damaged)
-                try:
+                if path.name == MANIFEST and says_the_same(damaged, whole):
                     check_sealed(sealed, "jam", 3)
-                    # only white space and the format's own number (an older one) may differ
-                    manifest = json.loads(damaged)
-                    assert path.name == MANIFEST
-                    manifest["format_version"] = 3
-                    assert manifest == json.loads(whole)
-                except InputError as error:
-                    found += 1
-                    assert "\n" not in str(error)
-                    assert str(error).startswith(str(sealed))
+                    continue
+                with pytest.raises(InputError) as error:
+                    check_sealed(sealed, "jam", 3)
+                assert one_line(error).startswith(str(sealed))
+                found += 1
         path.write_bytes(whole)
     assert found > 300
     check_sealed(sealed, "jam", 3)

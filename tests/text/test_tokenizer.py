@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def test_pieces_are_those_of_the_words(
 ) -> None:
     for title, row in zip(grocery_titles[:300], rows(tokenizer, grocery_titles), strict=False):
         words = [[p for p in r if p != PAD] for r in rows(fresh(tokenizer), title.split())]
-        assert [piece for piece in row if piece != PAD] == sum(words, [])
+        assert [piece for piece in row if piece != PAD] == list(chain.from_iterable(words))
 
 
 def test_short_titles_are_padded_at_the_end(tokenizer: TitleTokenizer) -> None:

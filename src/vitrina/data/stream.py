@@ -37,9 +37,7 @@ def title_batches(source: Source, title_column: str) -> Iterator[pl.DataFrame]:
         )
     frame = frame.with_columns(pl.col(title_column).cast(pl.String))
     with readable(source):
-        for batch in frame.collect_batches(chunk_size=_ROWS, maintain_order=True):
-            # a reader may hand over more than was asked for
-            yield from batch.iter_slices(_ROWS)
+        yield from frame.collect_batches(chunk_size=_ROWS, maintain_order=True)
 
 
 def add_columns(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -65,7 +66,9 @@ def most_similar(
         rows = batch.drop_nulls(title_column).unique(
             title_column, keep="first", maintain_order=True
         )
-        similarity = unit_length(encoder.transform(rows[title_column])) @ wanted
+        vectors = unit_length(encoder.transform(rows[title_column]))
+        # a matrix product would round a row's sum by its place in the batch, and part ties
+        similarity = np.einsum("ij,j->i", vectors, wanted)
         rows = rows.with_columns(pl.Series("similarity", similarity))
         best = rows if best is None else pl.concat([best, rows])
         best = best.unique(title_column, keep="first", maintain_order=True)

@@ -110,4 +110,5 @@ def unit_length(vectors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floati
     """
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     out: npt.NDArray[np.floating[Any]] = np.zeros_like(vectors)
-    return np.divide(vectors, norms, out=out, where=norms > 0)
+    np.divide(vectors, norms, out=out, where=norms > 0)
+    return out

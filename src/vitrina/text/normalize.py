@@ -105,7 +105,7 @@ class Normalizer:
         else:
             text = raw.translate(_APART)
             text = "".join(c for c in text if unicodedata.category(c) != "Cf")
-            text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).lower())
+            text = unicodedata.normalize("NFKD", text).lower()
             accent = _ACCENT if self.style == "paper" else _ACCENT_BUT_LETTERS
             text = unicodedata.normalize("NFC", accent.sub("", text))
         if not (text.isascii() and text.isalnum()):
