@@ -115,6 +115,11 @@ def train(
         seed=seed,
         **{name: value for name, value in changes.items() if value is not None},
     )
+    gap = gap or (dataset.gap if dataset else "30m")
+    inputs = {
+        **{"source": source, "events": events, "products": products},
+        **{"gap": gap, "max_session": max_session},
+    }
     catalogue = sessions = None
     if not (resume and RunFolder.of(out).prepared):
         if dataset:
@@ -132,7 +137,7 @@ def train(
         notes.print(f"catalogue: {counted(catalogue.counts)}", highlight=False)
         sessions = sessionize(
             visits,
-            gap or (dataset.gap if dataset else "30m"),
+            gap,
             max_session,
             columns=columns,
             product_ids=catalogue.product_ids,
@@ -149,6 +154,7 @@ def train(
         force=force,
         quiet=quiet,
         tensorboard=tensorboard,
+        inputs=inputs,
     )
     minutes = encoder.weights.training["minutes"]
     notes.print(f"encoder: {out} ({minutes:g} minutes); next: vitrina embed {out} TITLES --out V")

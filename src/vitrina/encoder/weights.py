@@ -216,6 +216,8 @@ def _model_card(config: Mapping[str, Any]) -> str:
         return "\n".join([*lines, "Never trained: its weights are random.", ""])
     lines += ["## How it was trained", "", "| what | value |", "|---|---|"]
     for name, value in training.items():
-        shown = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+        shown = value
+        if isinstance(value, dict):
+            shown = ", ".join(f"{key.replace('_', ' ')} {part}" for key, part in value.items())
         lines.append(f"| {name.replace('_', ' ')} | {shown} |")
     return "\n".join([*lines, ""])

@@ -9,7 +9,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +87,7 @@ def train(
     force: bool = False,
     quiet: bool = False,
     tensorboard: str | Path | None = None,
+    inputs: Mapping[str, Any] | None = None,
 ) -> TitleEncoder:
     """Pre-train a title encoder on sessions (paper §3) and save it to the folder `out`.
 
@@ -108,6 +109,9 @@ def train(
     quiet : no progress
     tensorboard : path, optional
         Also write the log for TensorBoard, into this folder.
+    inputs : mapping, optional
+        Where the data came from (files, gap, ...): kept in the encoder's record, and what a
+        resumed run must be given again.
 
     Raises
     ------
@@ -121,7 +125,7 @@ def train(
     check_output(out, resume=resume, force=force)
     target = _device(device)
     if resume and run.prepared:
-        plan = _open_plan(run, settings, threads)
+        plan = _open_plan(run, settings, threads, dict(inputs or {}))
         data = TrainingData.load(run.path / "data")
         if data.digest() != plan["data_digest"]:
             raise InputError(f"{run.path}: its data is damaged; start over with --force")
@@ -131,6 +135,8 @@ def train(
             raise InputError(f"{run.path}: holds nothing to resume; train without --resume")
         torch.set_num_threads(threads or default_threads())
         plan = _prepare(run, catalogue, sessions, settings, target, started, quiet)
+        plan["inputs"] = dict(inputs or {})
+        write_json(run.path / "run.json", plan)
         data = TrainingData.load(run.path / "data")
     encoder = _run(run, data, settings, plan, target, started, quiet, tensorboard)
     _finish(run, out, encoder)
@@ -161,7 +167,7 @@ def _prepare(
     started: float,
     quiet: bool,
 ) -> dict[str, Any]:
-    """Write the run's data and its plan; the plan comes last and says that all is there."""
+    """Write the run's data and give its plan, which is written last: it says that all is there."""
     with Progress("preparing", None, quiet=quiet) as progress:
         progress.note("preparing: tokenizer and sessions")
         shutil.rmtree(run.path, ignore_errors=True)
@@ -182,7 +188,7 @@ def _prepare(
                     f"plan: {planned:,} of {steps:,} steps fit into {settings.max_minutes:g} "
                     "minutes; the schedules end with them"
                 )
-    plan = {
+    return {
         "settings": settings.asdict(),
         "steps": planned,
         "steps_of_all_epochs": steps,
@@ -198,8 +204,6 @@ def _prepare(
             "numpy": np.__version__,
         },
     }
-    write_json(run.path / "run.json", plan)
-    return plan
 
 
 def _run(
@@ -358,15 +362,18 @@ def _frozen(networks: Networks, data: TrainingData, summary: dict[str, Any]) -> 
     return EncoderWeights(arrays[0], arrays[1], arrays[2], data.tokenizer, summary)
 
 
-def _open_plan(run: RunFolder, settings: Settings, threads: int | None) -> dict[str, Any]:
+def _open_plan(
+    run: RunFolder, settings: Settings, threads: int | None, inputs: dict[str, Any]
+) -> dict[str, Any]:
+    """The plan of a run to resume; InputError if anything else is asked for now."""
     plan: dict[str, Any] = json.loads((run.path / "run.json").read_text("utf-8"))
-    asked = settings.asdict() | ({"threads": threads} if threads else {})
-    for name, value in asked.items():
-        before = plan["threads"] if name == "threads" else plan["settings"].get(name)
-        if before != value:
+    planned = {**plan["settings"], **plan["inputs"], "threads": plan["threads"]}
+    asked = {**settings.asdict(), **inputs, "threads": threads or plan["threads"]}
+    for name in sorted(planned.keys() | asked.keys()):
+        if planned.get(name) != asked.get(name):
             raise InputError(
-                f"{name}: is {value}, but the run to resume was started with {before}; "
-                "give the same settings, or start over with --force"
+                f"{name}: is {asked.get(name)}, but the run to resume was started with "
+                f"{planned.get(name)}; give the same settings, or start over with --force"
             )
     return plan
 
