@@ -201,3 +201,21 @@ def test_help_and_version_answer_at_once(capsys: pytest.CaptureFixture[str]) -> 
     assert "--time-column" in capsys.readouterr().out
     code = "import sys, vitrina.cli; assert not {'torch', 'numba', 'polars'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.usefixtures("shop")
+def test_training_without_torch_names_the_command_that_installs_it() -> None:
+    Path("without_torch.py").write_text(
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'torch': raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "from vitrina.cli import main; main(sys.argv[1:])\n"
+    )
+    command = [sys.executable, "without_torch.py", *TRAIN]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "vitrina: this needs the package 'torch': install it with: pip install 'vitrina[train]'\n"
+    )

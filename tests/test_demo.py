@@ -55,6 +55,6 @@ def test_only_a_demo_is_replaced(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(InputError, match="exists already"):
         run_demo(tmp_path)
-    with pytest.raises(InputError, match="is no earlier demo"):
+    with pytest.raises(InputError, match="vitrina didn't write"):
         run_demo(tmp_path, force=True)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 from rich.table import Table
 
@@ -31,7 +32,10 @@ _RUN = Group("The run", sort_key=3)
 TitleColumn = Annotated[str, Parameter(group=_COLUMNS, help="Column of the titles.")]
 Force = Annotated[bool, Parameter(group=_RUN, help="Replace what lies at the output path.")]
 Quiet = Annotated[bool, Parameter(group=_RUN, help="Show results and warnings only.")]
-Threads = Annotated[int | None, Parameter(group=_RUN, help="Threads; all processors by default.")]
+Threads = Annotated[
+    int | None,
+    Parameter(group=_RUN, help="Threads; all processors by default.", validator=Number(gte=1)),
+]
 
 
 @app.command

@@ -38,14 +38,13 @@ from vitrina.downstream.protocol import (
 from vitrina.encoder.catalogue import embed_file
 from vitrina.encoder.title_encoder import TitleEncoder, unit_length
 from vitrina.encoder.weights import initial_weights
-from vitrina.errors import InputError, MissingExtraError
-from vitrina.files import atomic_path, refuse_existing, write_json
+from vitrina.errors import MissingExtraError
+from vitrina.files import atomic_path, refuse_existing, seal, write_json
 from vitrina.text.normalize import Normalizer
 
 LANGUAGE = "en"
 SIZES = (100, 500, 1_000, 5_000, 10_000)
 TEST = 0.2
-_SUMMARY = "summary.json"
 _ON_MAP = 2_000
 _MINUTES = 3.0
 
@@ -86,16 +85,12 @@ def run_demo(
     Raises
     ------
     InputError
-        if `out` exists (unless `force`), or is something else than an earlier demo
+        if `out` exists (unless `force`), or is a folder that vitrina didn't write
     MissingExtraError
         if one of the extra's packages is missing
     """
     out = Path(out)
     refuse_existing(out, force)
-    if out.exists() and not (
-        (out / _SUMMARY).is_file() or (out.is_dir() and not any(out.iterdir()))
-    ):
-        raise InputError(f"{out}: is no earlier demo, so it isn't replaced; choose another --out")
     for package in ("matplotlib", "torch"):  # before minutes of work, not after
         if find_spec(package) is None:
             raise MissingExtraError(package, "demo")
@@ -181,7 +176,8 @@ class _Demo:
         drawn = report.product_map(points, names, departments)
         html = report.demo_page(summary, curve, log, _without_repeats(neighbours), drawn, steps)
         (folder / "report.html").write_text(html, "utf-8")
-        write_json(folder / _SUMMARY, summary)
+        write_json(folder / "summary.json", summary)
+        seal(folder, "vitrina demo", 1)
         self.results.print(
             f"\nreport: {out / 'report.html'}\n\n[bold]what to try next[/]",
             highlight=False,

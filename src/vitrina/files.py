@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 from vitrina.errors import InputError
@@ -19,9 +20,14 @@ MANIFEST = "manifest.json"
 
 
 def refuse_existing(path: Path, force: bool) -> None:
-    """Raise InputError if `path` exists and may not be replaced, or if its parent is no folder."""
+    """Raise InputError if `path` exists and may not be replaced, or if its parent is no folder.
+
+    `force` replaces files, and folders that are sealed or empty: never a folder of somebody else's.
+    """
     if path.exists() and not force:
         raise InputError(f"{path}: exists already; choose another path or replace it with --force")
+    if path.is_dir() and not (path / MANIFEST).exists() and any(path.iterdir()):
+        raise InputError(f"{path}: is a folder that vitrina didn't write; choose another path")
     for parent in path.parents:
         if parent.exists():
             if not parent.is_dir():
@@ -41,7 +47,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     InputError
         if the disk is full or the place can't be written
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove(temporary)

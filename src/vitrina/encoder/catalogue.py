@@ -14,6 +14,7 @@ from vitrina.encoder.title_encoder import TitleEncoder, unit_length
 from vitrina.errors import InputError
 
 VECTOR = "vector"
+SIMILARITY = "similarity"
 
 
 def embed_file(
@@ -56,7 +57,7 @@ def most_similar(
     Raises
     ------
     InputError
-        see `vitrina.data.stream.title_batches`; k < 1
+        see `vitrina.data.stream.title_batches`; k < 1; the table has a column `similarity`
     """
     if k < 1:
         raise InputError(f"k: {k} should be 1 or more")
@@ -66,13 +67,15 @@ def most_similar(
         rows = batch.drop_nulls(title_column).unique(
             title_column, keep="first", maintain_order=True
         )
+        if SIMILARITY in rows.columns:
+            raise InputError(f"titles: have a column '{SIMILARITY}' already; rename it")
         vectors = unit_length(encoder.transform(rows[title_column]))
         # a matrix product would round a row's sum by its place in the batch, and part ties
         similarity = np.einsum("ij,j->i", vectors, wanted)
-        rows = rows.with_columns(pl.Series("similarity", similarity))
+        rows = rows.with_columns(pl.Series(SIMILARITY, similarity))
         best = rows if best is None else pl.concat([best, rows])
         best = best.unique(title_column, keep="first", maintain_order=True)
-        best = best.sort("similarity", descending=True, maintain_order=True).head(k)
+        best = best.sort(SIMILARITY, descending=True, maintain_order=True).head(k)
     if best is None or best.is_empty():
         raise InputError(f"titles: column '{title_column}' holds none; there is nothing to compare")
     return best

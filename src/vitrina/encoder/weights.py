@@ -82,7 +82,7 @@ class EncoderWeights:
         return {
             "arrays": (self.embeddings, self.filters, self.bias),
             "tokenizer": tokenizer.model,
-            "normalization": _normalization(tokenizer.normalizer),
+            "normalization": tokenizer.normalizer.settings(),
             "training": self.training,
         }
 
@@ -132,7 +132,7 @@ class EncoderWeights:
                 "widths": list(WIDTHS),
                 "filters": len(self.bias) // len(WIDTHS),
             },
-            "normalization": _normalization(self.tokenizer.normalizer),
+            "normalization": self.tokenizer.normalizer.settings(),
             "training": self.training,
         }
         text = json.dumps(config, indent=1, ensure_ascii=False)
@@ -184,15 +184,6 @@ def initial_weights(
     weights = np.concatenate(blocks, axis=1).astype(np.float32)
     assert weights.shape == (dim, BLOCKS * filters)
     return EncoderWeights(embeddings, weights, np.concatenate(biases).astype(np.float32), tokenizer)
-
-
-def _normalization(normalizer: Normalizer) -> dict[str, Any]:
-    return {
-        "language": normalizer.language,
-        "style": normalizer.style,
-        # kept word for word: an upgrade of the stop-word package must not move any vector
-        "stop_words": sorted(normalizer.stop_words),
-    }
 
 
 def _model_card(config: Mapping[str, Any]) -> str:

@@ -97,14 +97,15 @@ class TrainingData:
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
-    def save(self, folder: Path, settings: Settings) -> None:
+    def save(self, folder: Path) -> None:
         """Write the folder that `load` reads, atomically."""
         with atomic_path(folder) as temporary:
             temporary.mkdir()
             for name, array in self._arrays().items():
                 np.save(temporary / f"{name}.npy", array)
             (temporary / "tokenizer.model").write_bytes(self.tokenizer.model)
-            about = {"categories": self.categories, "settings": settings.asdict()}
+            normalization = self.tokenizer.normalizer.settings()
+            about = {"categories": self.categories, "normalization": normalization}
             (temporary / "data.json").write_text(json.dumps(about), "utf-8")
 
     @classmethod
@@ -112,8 +113,7 @@ class TrainingData:
         """Memory-map a saved folder, so that a run's memory doesn't grow with its data."""
         about: dict[str, Any] = json.loads((folder / "data.json").read_text("utf-8"))
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
-        settings = about["settings"]
-        normalizer = Normalizer(settings["language"], settings["style"])
+        normalizer = Normalizer(**about["normalization"])
         return cls(
             Ragged(arrays["sessions"], arrays["session_offsets"]),
             Ragged(arrays["views"], arrays["view_offsets"]),

@@ -177,7 +177,7 @@ def _prepare(
                 f"tokenizer: {len(data.tokenizer):,} pieces; the titles' words support no more "
                 f"({settings.pieces:,} were asked for)"
             )
-        data.save(run.path / "data", settings)
+        data.save(run.path / "data")
         steps = Batches(data, settings).per_epoch * settings.epochs
         planned = steps
         if settings.max_minutes is not None:

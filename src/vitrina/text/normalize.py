@@ -90,6 +90,11 @@ class Normalizer:
         forms = [self.word(word) for word in stop_words or ()]
         self.stop_words = frozenset(form for form in forms if form and " " not in form)
 
+    def settings(self) -> dict[str, Any]:
+        """Arguments that make the same normaliser again, whatever the stop-word package becomes."""
+        words = sorted(self.stop_words)
+        return {"language": self.language, "style": self.style, "stop_words": words}
+
     def __call__(self, titles: Any) -> list[str]:
         """Normal forms, a list of n strings, of any column of n titles (see `as_titles`)."""
         words = lru_cache(maxsize=None)(self.word)
