@@ -19,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
 
 import vitrina
+from vitrina.columns import as_list, is_missing
 from vitrina.encoder.title_encoder import TitleEncoder, unit_length
 from vitrina.encoder.weights import EncoderWeights
 from vitrina.errors import InputError
@@ -258,20 +259,7 @@ def _vectors_of(
 
 def _as_labels(column: Any) -> npt.NDArray[Any]:
     """Labels as a 1-D array of str, int64 or bool, nothing missing."""
-    if isinstance(column, str | bytes):
-        raise InputError("labels: got one string; give a list with a label for each title")
-    shape = getattr(column, "shape", (0,))
-    if len(shape) != 1:
-        raise InputError(f"labels: got a table of shape {shape}; give one column")
-    if isinstance(column, pl.Series) and column.dtype in (pl.Categorical, pl.Enum):
-        column = column.cast(pl.String)
-    for to_list in ("to_pylist", "to_list", "tolist"):  # pyarrow, polars and pandas, numpy
-        if hasattr(column, to_list):
-            labels = getattr(column, to_list)()
-            break
-    else:
-        labels = list(column)
-    labels = [_as_label(row, label) for row, label in enumerate(labels)]
+    labels = [_as_label(row, label) for row, label in enumerate(as_list(column, "labels"))]
     kinds = list(map(type, labels))
     if len(set(kinds)) > 1:
         row = next(row for row, kind in enumerate(kinds) if kind is not kinds[0])
@@ -287,7 +275,7 @@ def _as_label(row: int, label: Any) -> str | int | bool:
         label = label.item()
     if isinstance(label, str | int):  # a bool is an int
         return str(label) if isinstance(label, str) else label
-    if label is None or type(label).__name__ in ("NAType", "NaTType") or label != label:
+    if is_missing(label):
         raise InputError(f"labels: row {row} has no label; drop the rows without one")
     if isinstance(label, float) and label.is_integer():
         return int(label)  # integers become floats in tables that had missing values

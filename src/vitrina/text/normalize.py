@@ -10,15 +10,13 @@ from __future__ import annotations
 import re
 import reprlib
 import unicodedata
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
-import numpy as np
-import polars as pl
-import pyarrow as pa
 import stop_words as stop_word_lists
 
+from vitrina.columns import as_list, is_missing
 from vitrina.errors import InputError
 
 Style = Literal["default", "paper"]
@@ -131,41 +129,16 @@ def as_titles(column: Any) -> list[str | None]:
         for a single string, more than one column, something without an order, or an entry that
         is no text
     """
-    if isinstance(column, str | bytes):
-        raise InputError("titles: got one string; give a list of titles, such as ['a title']")
-    if isinstance(column, pl.DataFrame | np.ndarray | pa.Table) or hasattr(column, "iloc"):
-        shape = column.shape
-        if len(shape) == 2 and shape[1] == 1:
-            if isinstance(column, pa.Table):
-                column = column.column(0)
-            else:
-                column = column.iloc[:, 0] if hasattr(column, "iloc") else column[:, 0]
-        elif len(shape) != 1:
-            raise InputError(f"titles: got a table of shape {shape}; give one column of titles")
-    if isinstance(column, pl.Series) and column.dtype in (pl.Categorical, pl.Enum):
-        column = column.cast(pl.String)
-    for to_list in ("to_pylist", "to_list", "tolist"):  # pyarrow, polars and pandas, numpy
-        if hasattr(column, to_list):
-            titles = getattr(column, to_list)()
-            break
-    else:
-        if not isinstance(column, Iterable) or isinstance(column, Mapping | Set | pl.LazyFrame):
-            raise InputError(
-                f"titles: got an object of type {type(column).__name__}; give a list or a column"
-            )
-        titles = list(column)
+    titles = as_list(column, "titles")
     if set(map(type, titles)) <= {str, type(None)}:
-        return titles  # type: ignore[no-any-return]
+        return titles
     return [_as_title(row, title) for row, title in enumerate(titles)]
 
 
 def _as_title(row: int, title: Any) -> str | None:
     if isinstance(title, str):
         return str(title)  # numpy.str_ and other subclasses
-    # pandas' missing values differ from themselves (nan, NaT) or refuse to be compared (NA)
-    if title is None or type(title).__name__ in ("NAType", "NaTType"):
-        return None
-    if np.isscalar(title) and title != title:
+    if is_missing(title):
         return None
     raise InputError(
         f"titles: row {row} is {reprlib.repr(title)} ({type(title).__name__}), not text; "
