@@ -18,11 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vitrina import open_source, preset, read_catalogue, sessionize
-from vitrina.encoder.weights import initial_weights
 from vitrina.pretraining.batches import Batches
 from vitrina.pretraining.dataset import TrainingData
-from vitrina.pretraining.networks import Networks
-from vitrina.pretraining.objective import losses
+from vitrina.pretraining.loop import Trainer
 
 ROUNDS = 7
 PAIRS = 512
@@ -94,19 +92,13 @@ def main() -> None:
     settings = preset("default", language="en")
     data = TrainingData.prepare(catalogue, sessions, settings)
     batches = Batches(data, settings)
-    networks = Networks(settings, initial_weights(data.tokenizer), len(data.categories))
-    trained = [p for p in networks.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, 2e-3, fused=True)
+    trainer = Trainer(data, settings, 1000, torch.device("cpu"))
     plain, rng = Plain(data), np.random.default_rng(0)
     ours, theirs = [], []
     for step in range(ROUNDS + 2):
         start = time.perf_counter()
         batch = batches[step]
-        loss = losses(networks, batch, settings.alpha)
-        optimizer.zero_grad()
-        loss.total.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        networks.follow(0.996)
+        trainer.step(batch, step)
         middle = time.perf_counter()
         chosen = data.sessions.take(rng.choice(len(data.sessions), 400, replace=False))
         pairs = [(a, b) for s in chosen for i, a in enumerate(s) for b in s[i + 1 :]]

@@ -17,6 +17,8 @@ from vitrina.data.tables import Catalogue
 from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.errors import InputError
 from vitrina.pretraining import train as module
+from vitrina.pretraining.batches import Batch
+from vitrina.pretraining.objective import Losses
 from vitrina.pretraining.schedules import learning_rate
 from vitrina.pretraining.settings import Settings, preset
 from vitrina.pretraining.train import Interrupted, RunFolder, train
@@ -99,16 +101,18 @@ import numpy as np, polars as pl
 from vitrina.data.sessions import sessionize
 from vitrina.data.tables import read_catalogue
 from vitrina.pretraining import train as module
+from vitrina.pretraining.batches import Batch
+from vitrina.pretraining.objective import Losses
 from vitrina.pretraining.settings import Settings
 
 folder, out, pause, resume = sys.argv[1], sys.argv[2], float(sys.argv[3]), sys.argv[4] == "resume"
 resume = resume and module.RunFolder.of(out).path.exists()
 module._SECONDS_BETWEEN_CHECKPOINTS = 0.0
-follow = module.Networks.follow
-def slow(self, decay):
-    follow(self, decay)
+step = module.Trainer.step
+def slow(self, batch, number):
     time.sleep(pause)
-module.Networks.follow = slow
+    return step(self, batch, number)
+module.Trainer.step = slow
 catalogue = read_catalogue(folder + "/products.parquet")
 sessions = sessionize(folder + "/events.parquet", "1h", 6, product_ids=catalogue.product_ids)
 settings = Settings(batch_size=16, epochs=3, pieces=300, dim=16, filters=4, hidden=24, projection=8)
@@ -186,16 +190,15 @@ def test_ctrl_c_in_a_library_call_saves_and_resumes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    out, follow, calls = tmp_path / "encoder", module.Networks.follow, []
+    out, step = tmp_path / "encoder", module.Trainer.step
 
-    def press(self: module.Networks, decay: float) -> None:
-        follow(self, decay)
-        calls.append(decay)
-        if len(calls) == 5:
+    def press(self: module.Trainer, batch: Batch, number: int) -> Losses:
+        if number == 4:
             signal.raise_signal(signal.SIGINT)
+        return step(self, batch, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.Networks, "follow", press)
+        patch.setattr(module.Trainer, "step", press)
         with pytest.raises(Interrupted, match=r"step 5 .*--resume"):
             run(catalogue, sessions, out, settings)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

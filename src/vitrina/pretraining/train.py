@@ -23,11 +23,9 @@ from vitrina.data.sessions import Sessions
 from vitrina.data.tables import Catalogue
 from vitrina.encoder.kernels import default_threads
 from vitrina.encoder.title_encoder import TitleEncoder
-from vitrina.encoder.weights import EncoderWeights, initial_weights
 from vitrina.errors import InputError, MissingExtraError
 from vitrina.files import atomic_path, refuse_existing, write_json
 from vitrina.pretraining.dataset import TrainingData
-from vitrina.pretraining.schedules import learning_rate, target_decay
 from vitrina.pretraining.settings import Settings
 from vitrina.progress import Progress
 
@@ -36,8 +34,7 @@ try:
 
     from vitrina.pretraining.batches import Batches
     from vitrina.pretraining.checkpoint import load_checkpoint, save_checkpoint
-    from vitrina.pretraining.networks import Networks
-    from vitrina.pretraining.objective import losses, spread
+    from vitrina.pretraining.loop import Trainer, steps_within
 except ModuleNotFoundError as error:
     raise MissingExtraError("torch", "train") from error
 
@@ -182,7 +179,7 @@ def _prepare(
         planned = steps
         if settings.max_minutes is not None:
             used = time.monotonic() - started
-            planned = _steps_within(settings.max_minutes * 60 - used, steps, data, settings, device)
+            planned = steps_within(settings.max_minutes * 60 - used, steps, data, settings, device)
             if planned < steps:
                 progress.note(
                     f"plan: {planned:,} of {steps:,} steps fit into {settings.max_minutes:g} "
@@ -217,17 +214,18 @@ def _run(
     tensorboard: str | Path | None,
 ) -> TitleEncoder:
     batches, steps = Batches(data, settings), int(plan["steps"])
-    networks, optimizer = _build(data, settings, device)
+    trainer = Trainer(data, settings, steps, device)
     position: dict[str, Any] = {"step": 0, "pairs": 0, "seconds": 0.0, "log_bytes": 0}
     if run.checkpoint.exists():
-        position = load_checkpoint(run.checkpoint, networks, optimizer)
-    elif (used := time.monotonic() - started) > 1:
-        position["seconds"] = used  # preparing counts towards max_minutes
+        position = load_checkpoint(run.checkpoint, trainer.networks, trainer.optimizer)
+    else:
+        position["seconds"] = time.monotonic() - started  # preparing counts towards max_minutes
     _cut(run.log, position["log_bytes"])
     every = max(1, steps // 200)
     begun, before = time.monotonic(), float(position["seconds"])
     seconds, saved = before, begun
-    logged, warned, first_spread, record = (position["pairs"], seconds), False, 0.0, {}
+    logged, warned = (position["pairs"], seconds), False
+    record: dict[str, Any] = {}
 
     with (
         Progress("training", steps, done=position["step"], quiet=quiet) as progress,
@@ -235,66 +233,54 @@ def _run(
         run.log.open("a", encoding="utf-8") as log,
         _interrupts() as interrupted,
     ):
-        for step in range(position["step"], steps):
-            batch = batches[step]
-            rate = learning_rate(settings, step, steps)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            loss = losses(networks, batch, settings.alpha)
-            optimizer.zero_grad(set_to_none=True)
-            loss.total.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            decay = target_decay(settings, step, steps)
-            networks.follow(decay)
-
+        for number in range(position["step"], steps):
+            batch = batches[number]
+            loss = trainer.step(batch, number)
+            done, last = number + 1, number + 1 == steps
             seconds = before + time.monotonic() - begun
-            position |= {"step": step + 1, "pairs": position["pairs"] + batch.pairs}
+            position |= {"step": done, "pairs": position["pairs"] + batch.pairs}
             late = settings.max_minutes is not None and seconds > settings.max_minutes * 60
-            if (step + 1) % every == 0 or step + 1 == steps or late:
-                rate_of_pairs = (position["pairs"] - logged[0]) / max(seconds - logged[1], 1e-9)
+            if done % every == 0 or last or late:
+                rate = (position["pairs"] - logged[0]) / max(seconds - logged[1], 1e-9)
                 logged = (position["pairs"], seconds)
                 record = {
-                    "step": step + 1,
-                    "epoch": step // batches.per_epoch,
+                    "step": done,
+                    "epoch": number // batches.per_epoch,
                     "pairs": position["pairs"],
-                    "pairs_per_second": round(rate_of_pairs),
-                    "loss": loss.total.item(),
-                    "byol": loss.byol.item() if settings.alpha > 0 else None,
-                    "cross_entropy": loss.cross_entropy.item() if settings.alpha < 1 else None,
-                    "spread": spread(loss.representation),
-                    "learning_rate": rate,
-                    "tau": decay,
+                    "pairs_per_second": round(rate),
+                    **trainer.record(loss, number),
                     "seconds": round(seconds, 2),
                 }
                 log.write(json.dumps(record) + "\n")
                 write(record)
-                progress.update(step + 1, _shown(record))
+                progress.update(done, _shown(record))
                 if not math.isfinite(record["loss"]):
                     raise InputError(
-                        f"training diverged: the loss is {record['loss']} at step {step + 1}; "
+                        f"training diverged: the loss is {record['loss']} at step {done}; "
                         "try --preset default or another --alpha"
                     )
-                first_spread = first_spread or record["spread"]
-                if not warned and record["spread"] < _COLLAPSED * first_spread:
+                at_start = position.setdefault("spread_at_start", record["spread"])
+                if not warned and record["spread"] < _COLLAPSED * at_start:
                     warned = True
                     progress.note(
                         f"warning: the representations collapse (spread {record['spread']:.3f}, "
-                        f"{first_spread:.3f} at the start); a smaller --alpha holds them apart"
+                        f"{at_start:.3f} at the start); a smaller --alpha holds them apart"
                     )
-            stop = interrupted() or late
-            due = time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS
-            if (stop or due) and step + 1 < steps:
+            if last:
+                break
+            stop = interrupted()
+            if stop or late or time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
                 log.flush()
                 position |= {"seconds": seconds, "log_bytes": log.tell()}
-                save_checkpoint(run.checkpoint, networks, optimizer, position)
+                save_checkpoint(run.checkpoint, trainer.networks, trainer.optimizer, position)
                 saved = time.monotonic()
-            if interrupted() and step + 1 < steps:
+            if stop:
                 raise Interrupted(
-                    f"stopped and saved at step {step + 1:,} of {steps:,}; "
+                    f"stopped and saved at step {done:,} of {steps:,}; "
                     "go on with the same command and --resume"
                 )
-            if late and step + 1 < steps:
-                progress.note(f"time is up at step {step + 1:,} of {steps:,}: ending here")
+            if late:
+                progress.note(f"time is up at step {done:,} of {steps:,}: ending here")
                 break
     summary = {
         **plan,
@@ -304,7 +290,7 @@ def _run(
         "minutes": round(seconds / 60, 2),
         "last": {name: record.get(name) for name in ("loss", "byol", "cross_entropy", "spread")},
     }
-    return TitleEncoder(_frozen(networks, data, summary))
+    return TitleEncoder(trainer.frozen(summary))
 
 
 def _finish(run: RunFolder, out: Path, encoder: TitleEncoder) -> None:
@@ -313,53 +299,6 @@ def _finish(run: RunFolder, out: Path, encoder: TitleEncoder) -> None:
         shutil.copyfile(run.log, folder / LOG)
         encoder.weights.write_into(folder)
     shutil.rmtree(run.path)
-
-
-def _build(
-    data: TrainingData, settings: Settings, device: torch.device
-) -> tuple[Networks, torch.optim.Optimizer]:
-    start = initial_weights(
-        data.tokenizer,
-        dim=settings.dim,
-        filters=settings.filters,
-        embedding_std=settings.embedding_std,
-        seed=settings.seed,
-    )
-    networks = Networks(settings, start, len(data.categories)).to(device)
-    trained = [p for p in networks.parameters() if p.requires_grad]
-    decay = settings.weight_decay
-    if settings.optimizer == "sgd":
-        momentum = settings.momentum
-        return networks, torch.optim.SGD(trained, momentum=momentum, weight_decay=decay)
-    return networks, torch.optim.AdamW(trained, weight_decay=decay, fused=True)
-
-
-def _steps_within(
-    seconds: float, steps: int, data: TrainingData, settings: Settings, device: torch.device
-) -> int:
-    """How many steps fit, from a few steps of networks that are thrown away."""
-    networks, optimizer = _build(data, settings, device)
-    batches, timed, begun = Batches(data, settings), 0, 0.0
-    for step in range(min(steps, 12)):
-        if step == 2:  # compiled and warm
-            begun = time.monotonic()
-        loss = losses(networks, batches[step], settings.alpha)
-        optimizer.zero_grad(set_to_none=True)
-        loss.total.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        networks.follow(settings.tau)
-        timed = step - 1
-    if timed < 1:
-        return steps
-    each = (time.monotonic() - begun) / timed
-    left = seconds - each * (timed + 2)
-    return max(1, min(steps, int(left * 0.92 / each)))  # some room: the machine may slow down
-
-
-def _frozen(networks: Networks, data: TrainingData, summary: dict[str, Any]) -> EncoderWeights:
-    encoder = networks.encoder
-    arrays = [p.detach().cpu().numpy() for p in (encoder.embeddings, encoder.filters, encoder.bias)]
-    return EncoderWeights(arrays[0], arrays[1], arrays[2], data.tokenizer, summary)
 
 
 def _open_plan(

@@ -1,0 +1,96 @@
+"""One step of training after the other: forward, backward, optimiser, target network."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+
+from vitrina.encoder.weights import EncoderWeights, initial_weights
+from vitrina.pretraining.batches import Batch, Batches
+from vitrina.pretraining.dataset import TrainingData
+from vitrina.pretraining.networks import Networks
+from vitrina.pretraining.objective import Losses, losses, spread
+from vitrina.pretraining.schedules import learning_rate, target_decay
+from vitrina.pretraining.settings import Settings
+
+
+class Trainer:
+    """Networks and optimiser of one run, as its settings want them.
+
+    Parameters
+    ----------
+    data, settings
+    steps : int
+        Of the whole run: the schedules end with them.
+    device : torch.device
+    """
+
+    def __init__(
+        self, data: TrainingData, settings: Settings, steps: int, device: torch.device
+    ) -> None:
+        start = initial_weights(
+            data.tokenizer,
+            dim=settings.dim,
+            filters=settings.filters,
+            embedding_std=settings.embedding_std,
+            seed=settings.seed,
+        )
+        self.data, self.settings, self.steps = data, settings, steps
+        self.networks = Networks(settings, start, len(data.categories)).to(device)
+        trained = [p for p in self.networks.parameters() if p.requires_grad]
+        decay, momentum = settings.weight_decay, settings.momentum
+        self.optimizer: torch.optim.Optimizer
+        if settings.optimizer == "sgd":
+            self.optimizer = torch.optim.SGD(trained, momentum=momentum, weight_decay=decay)
+        else:
+            self.optimizer = torch.optim.AdamW(trained, weight_decay=decay, fused=True)
+
+    def step(self, batch: Batch, number: int) -> Losses:
+        """Learn from a batch; `number` is the step's, from 0."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.settings, number, self.steps)
+        loss = losses(self.networks, batch, self.settings.alpha)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.total.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.networks.follow(target_decay(self.settings, number, self.steps))
+        return loss
+
+    def record(self, loss: Losses, number: int) -> dict[str, Any]:
+        """What the log says of a step."""
+        alpha = self.settings.alpha
+        return {
+            "loss": loss.total.item(),
+            "byol": loss.byol.item() if alpha > 0 else None,
+            "cross_entropy": loss.cross_entropy.item() if alpha < 1 else None,
+            "spread": spread(loss.representation),
+            "learning_rate": learning_rate(self.settings, number, self.steps),
+            "tau": target_decay(self.settings, number, self.steps),
+        }
+
+    def frozen(self, training: dict[str, Any]) -> EncoderWeights:
+        """The online encoder as it is now, with the record of its training."""
+        encoder = self.networks.encoder
+        parameters = (encoder.embeddings, encoder.filters, encoder.bias)
+        arrays = [parameter.detach().cpu().numpy() for parameter in parameters]
+        return EncoderWeights(arrays[0], arrays[1], arrays[2], self.data.tokenizer, training)
+
+
+def steps_within(
+    seconds: float, steps: int, data: TrainingData, settings: Settings, device: torch.device
+) -> int:
+    """How many of the steps fit into the time: from a few, with networks that are thrown away."""
+    if steps < 4:
+        return steps
+    trainer, batches = Trainer(data, settings, steps, device), Batches(data, settings)
+    warm, timed = 2, min(steps - 2, 10)
+    for number in range(warm):  # compile, and fill the caches
+        trainer.step(batches[number], number)
+    begun = time.monotonic()
+    for number in range(warm, warm + timed):
+        trainer.step(batches[number], number)
+    each = (time.monotonic() - begun) / timed
+    left = seconds - each * (warm + timed)
+    return max(1, min(steps, int(left * 0.92 / each)))  # some room: the machine may slow down
