@@ -84,6 +84,10 @@ def test_from_events_to_predictions(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(scores) == 200
     assert run("similar", "encoder", "products.csv", vectors["title"][7], "-k", "3") == 0
     assert vectors["title"][7] in capsys.readouterr().out
+    odd = "Zapatillas [nike] [/x] talla 42"  # not markup of ours
+    pl.DataFrame({"title": [odd]}).write_csv("odd.csv")
+    assert run("similar", "encoder", "odd.csv", "zapatillas") == 0
+    assert odd in capsys.readouterr().out
     for folder in ("encoder", "classifier"):
         assert run("inspect", folder) == 0
         assert "data digest" in capsys.readouterr().out
@@ -114,6 +118,9 @@ def test_mistakes_in_training_input(capsys: pytest.CaptureFixture[str]) -> None:
     assert "'heading'" in line(*events, *products, "--title-column", "heading")
     assert "'kind'" in line(*events, *products, "--category-column", "kind")
     assert "--products" in line(*events)
+    assert "--source" in line(*events, *products, "--path", ".")
+    assert "--force" in line(*events, *products, "--resume", "--force")
+    assert "no name" in mistake(capsys, "train", "--out", ".", *events, *products)
     assert "--source" in line()
     assert "gap" in line(*events, *products, "--gap", "soon")
     assert "klingon" in line(*events, *products, "--language", "klingon")

@@ -226,7 +226,33 @@ def test_existing_paths_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         refuse_existing(tmp_path, force=False)
     assert one_line(error).startswith(f"{tmp_path}: exists already")
-    refuse_existing(tmp_path, force=True)
+    refuse_existing(tmp_path, force=True, kind="shelf")  # empty
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("file", "shelf", "is a file"),
+        ("shelf", None, "is a folder"),
+        ("shelf", "box", "holds a shelf"),
+        ("foreign", "shelf", "didn't write"),
+        (".", "shelf", "no name"),
+        ("file/below", None, "is a file, not a folder"),
+    ],
+)
+def test_force_replaces_like_with_like(
+    tmp_path: Path, name: str, kind: str | None, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("x")
+    Path("shelf").mkdir()
+    seal(Path("shelf"), "shelf", 1)
+    Path("foreign").mkdir()
+    Path("foreign/thesis.txt").write_text("years of work")
+    refuse_existing(Path("file"), force=True)
+    refuse_existing(Path("shelf"), force=True, kind="shelf")
+    with pytest.raises(InputError, match=message):
+        refuse_existing(Path(name), force=True, kind=kind)
 
 
 def test_json(tmp_path: Path) -> None:

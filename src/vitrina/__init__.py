@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from vitrina.data.sessions import sessionize as sessionize
     from vitrina.data.sources import open_source as open_source
     from vitrina.data.tables import Catalogue as Catalogue
+    from vitrina.data.tables import CatalogueColumns as CatalogueColumns
+    from vitrina.data.tables import EventColumns as EventColumns
     from vitrina.data.tables import read_catalogue as read_catalogue
     from vitrina.downstream.classifier import TitleClassifier as TitleClassifier
     from vitrina.encoder.catalogue import embed_file as embed_file
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 _HOME = {  # in the order in which data flows
     "InputError": "vitrina.errors",
+    "CatalogueColumns": "vitrina.data.tables",
+    "EventColumns": "vitrina.data.tables",
     "Catalogue": "vitrina.data.tables",
     "read_catalogue": "vitrina.data.tables",
     "Sessions": "vitrina.data.sessions",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import errno
+import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.validators import Number
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import vitrina
 from vitrina.errors import InputError
+from vitrina.progress import console, counted
 
 # Heavy imports are inside the commands: help, versions and mistakes answer at once.
 
@@ -96,22 +98,25 @@ def train(
 
     Example: `vitrina train --events visits.parquet --products catalogue.csv --out encoder`
     """
-    from vitrina.data.sessions import sessionize
+    from vitrina.data.sessions import parse_gap, sessionize
     from vitrina.data.sources import open_source
     from vitrina.data.tables import CatalogueColumns, EventColumns, Source, read_catalogue
     from vitrina.pretraining import settings as training
     from vitrina.pretraining.train import RunFolder, check_output
     from vitrina.pretraining.train import train as run_training
-    from vitrina.progress import counted
 
     if (source is None) == (events is None):
         raise InputError("train: give your own --events and --products, or a --source")
-    if events is not None and products is None:
-        raise InputError("train: --events need their --products (the catalogue with the titles)")
+    if (events is None) != (products is None):
+        raise InputError("train: --events and --products (the catalogue) go together, no --source")
+    if path is not None and source is None:
+        raise InputError("train: --path is where a --source's files lie; give a --source with it")
     check_output(out, resume=resume, force=force)
-    notes = Console(stderr=True, quiet=quiet)
+    notes = console(stderr=True, quiet=quiet)
 
     dataset = open_source(source, path) if source else None
+    gap = gap or (dataset.gap if dataset else "30m")
+    parse_gap(gap)  # before minutes of reading
     changes = {"alpha": alpha, "epochs": epochs, "max_minutes": max_minutes}
     settings = training.preset(
         preset,
@@ -119,34 +124,36 @@ def train(
         seed=seed,
         **{name: value for name, value in changes.items() if value is not None},
     )
-    gap = gap or (dataset.gap if dataset else "30m")
+    if preset == "paper" and settings.language is None:
+        notes.print("no --language: no stop words are removed")
+    catalogue_columns = CatalogueColumns(product_column, title_column, category_column)
+    event_columns = EventColumns(user_column, time_column, product_column)
     inputs = {
-        **{"source": source, "events": events, "products": products},
+        **{"source": source, "path": path, "events": events, "products": products},
         **{"gap": gap, "max_session": max_session},
+        **{"columns": [*asdict(event_columns).values(), title_column, category_column]},
     }
     catalogue = sessions = None
     if not (resume and RunFolder.of(out).prepared):
         if dataset:
             catalogue = read_catalogue(dataset.products)
             visits: Source = dataset.events
-            columns = dataset.columns
-            notes.print(f"source: {dataset.note}", highlight=False)
+            event_columns = dataset.columns
+            notes.print(f"source: {dataset.note}")
         else:
             assert events is not None
             assert products is not None
-            catalogue = read_catalogue(
-                products, CatalogueColumns(product_column, title_column, category_column)
-            )
-            visits, columns = events, EventColumns(user_column, time_column, product_column)
-        notes.print(f"catalogue: {counted(catalogue.counts)}", highlight=False)
+            catalogue = read_catalogue(products, catalogue_columns)
+            visits = events
+        notes.print(f"catalogue: {counted(catalogue.counts)}")
         sessions = sessionize(
             visits,
             gap,
             max_session,
-            columns=columns,
+            columns=event_columns,
             product_ids=catalogue.product_ids,
         )
-        notes.print(f"sessions: {counted(sessions.counts)}", highlight=False)
+        notes.print(f"sessions: {counted(sessions.counts)}")
     encoder = run_training(
         catalogue,
         sessions,
@@ -186,7 +193,7 @@ def embed(
     model = TitleEncoder.load(encoder)
     model.threads = threads
     rows = embed_file(model, input, out, title_column=title_column, force=force, quiet=quiet)
-    Console(stderr=True, quiet=quiet).print(f"{rows:,} vectors: {out}", highlight=False)
+    console(stderr=True, quiet=quiet).print(f"{rows:,} vectors: {out}")
 
 
 @app.command
@@ -210,8 +217,8 @@ def similar(
     found = most_similar(model, products, title, k=k, title_column=title_column)
     table = Table("similarity", "title")
     for row in found.iter_rows(named=True):
-        table.add_row(f"{row['similarity']:.3f}", row[title_column])
-    Console().print(table)
+        table.add_row(f"{row['similarity']:.3f}", Text(row[title_column]))
+    console().print(table)
 
 
 @classify.command
@@ -230,29 +237,19 @@ def fit(
 
     Example: `vitrina classify fit encoder labels.csv --label condition --out classifier`
     """
-    import polars as pl
-
-    from vitrina.data.tables import readable, require_columns, scan
-    from vitrina.downstream.classifier import TitleClassifier
-    from vitrina.downstream.scoring import cross_validated
+    from vitrina.downstream.classifier import KIND
+    from vitrina.downstream.scoring import fit_file
     from vitrina.encoder.title_encoder import TitleEncoder
     from vitrina.files import refuse_existing
 
-    refuse_existing(out, force)
+    refuse_existing(out, force, KIND)
     model = TitleEncoder.load(encoder)
-    frame = scan(labels, "labels")
-    require_columns(frame, {"title": title_column}, labels)
-    require_columns(frame, [label], labels)
-    with readable(labels):
-        table = frame.select(pl.col(title_column), pl.col(label)).collect()
-    known = table.drop_nulls(label)
-    notes = Console(stderr=True, quiet=quiet)
-    if dropped := len(table) - len(known):
-        notes.print(f"{dropped:,} rows without {label} left out", highlight=False)
-    classifier = TitleClassifier(model).fit(known[title_column], known[label])
+    classifier, score, counts = fit_file(
+        model, labels, label_column=label, title_column=title_column
+    )
     classifier.save(out, force=force)
-    Console().print(cross_validated(classifier, known[title_column], known[label]), highlight=False)
-    notes.print(f"{len(known):,} labelled titles: {out}", highlight=False)
+    console().print(score)
+    console(stderr=True, quiet=quiet).print(f"labels: {counted(counts)}\nclassifier: {out}")
 
 
 @classify.command
@@ -277,7 +274,7 @@ def predict(
 
     model = TitleClassifier.load(classifier)
     rows = predict_file(model, input, out, title_column=title_column, force=force, quiet=quiet)
-    Console(stderr=True, quiet=quiet).print(f"{rows:,} predictions: {out}", highlight=False)
+    console(stderr=True, quiet=quiet).print(f"{rows:,} predictions: {out}")
 
 
 @app.command
@@ -286,29 +283,19 @@ def inspect(folder: Annotated[Path, Parameter(help="An encoder or classifier.")]
 
     Example: `vitrina inspect encoder`
     """
+    from rich.console import Console
+    from rich.markdown import Markdown
+
     from vitrina.downstream.classifier import KIND, TitleClassifier
     from vitrina.encoder.weights import EncoderWeights
     from vitrina.files import kind_of
 
-    table = Table(show_header=False)
     if kind_of(folder) == KIND:
-        classifier = TitleClassifier.load(folder)
-        table.add_row("classifier of", ", ".join(map(str, classifier.classes_.tolist())))
-        weights = classifier.encoder.weights
-    else:
-        weights = EncoderWeights.load(folder)
-    pieces, dim = weights.embeddings.shape
-    normalizer = weights.tokenizer.normalizer
-    table.add_row("encoder", f"{pieces:,} pieces × {dim} → {len(weights.bias)} numbers a title")
-    table.add_row("normalisation", f"{normalizer.style}, language {normalizer.language or 'none'}")
-    for name, value in weights.training.items():
-        shown = value
-        if isinstance(value, dict):
-            shown = "\n".join(f"{key}: {part}" for key, part in value.items())
-        table.add_row(name.replace("_", " "), str(shown))
-    if not weights.training:
-        table.add_row("training", "none: the weights are random")
-    Console().print(table, highlight=False)
+        classes = TitleClassifier.load(folder).classes_.tolist()
+        console().print(f"classifier of: {', '.join(map(str, classes))}")
+        folder = folder / "encoder"
+    EncoderWeights.load(folder)  # whole and undamaged
+    Console().print(Markdown((folder / "README.md").read_text("utf-8")))
 
 
 @app.command
@@ -332,6 +319,8 @@ def demo(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; exit 0 when done, 1 when interrupted or broken, 2 for a user's mistake."""
+    # asked to terminate: leave as with Ctrl-C, so that nothing half-written stays
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(_exit_code(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -341,13 +330,13 @@ def _exit_code(arguments: list[str]) -> int:
     except (InputError, CycloptsError) as error:
         return _say(error, 2)
     except KeyboardInterrupt as error:
-        return _say(error if error.args else "interrupted; nothing was written", 1)
+        return _say(error if error.args else "interrupted", 1)
     except BrokenPipeError:
         return 1  # the reader of our output has gone
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            return _say(f"{error.filename or 'output'}: the disk is full; free some space", 2)
-        raise
+        if error.strerror is None:
+            raise
+        return _say(f"{error.filename or 'output'}: {error.strerror.lower()}", 2)
     return 0
 
 

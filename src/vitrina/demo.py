@@ -42,6 +42,7 @@ from vitrina.errors import MissingExtraError
 from vitrina.files import atomic_path, refuse_existing, seal, write_json
 from vitrina.text.normalize import Normalizer
 
+KIND = "vitrina demo"
 LANGUAGE = "en"
 SIZES = (100, 500, 1_000, 5_000, 10_000)
 TEST = 0.2
@@ -90,7 +91,7 @@ def run_demo(
         if one of the extra's packages is missing
     """
     out = Path(out)
-    refuse_existing(out, force)
+    refuse_existing(out, force, KIND)
     for package in ("matplotlib", "torch"):  # before minutes of work, not after
         if find_spec(package) is None:
             raise MissingExtraError(package, "demo")
@@ -177,7 +178,7 @@ class _Demo:
         html = report.demo_page(summary, curve, log, _without_repeats(neighbours), drawn, steps)
         (folder / "report.html").write_text(html, "utf-8")
         write_json(folder / "summary.json", summary)
-        seal(folder, "vitrina demo", 1)
+        seal(folder, KIND, 1)
         self.results.print(
             f"\nreport: {out / 'report.html'}\n\n[bold]what to try next[/]",
             highlight=False,

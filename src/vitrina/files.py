@@ -19,15 +19,35 @@ from vitrina.errors import InputError
 MANIFEST = "manifest.json"
 
 
-def refuse_existing(path: Path, force: bool) -> None:
-    """Raise InputError if `path` exists and may not be replaced, or if its parent is no folder.
+def refuse_existing(path: Path, force: bool, kind: str | None = None) -> None:
+    """Raise InputError if `path` may not be written.
 
-    `force` replaces files, and folders that are sealed or empty: never a folder of somebody else's.
+    `force` replaces like with like: a file with a file, a sealed (or empty) folder with a folder
+    of the same kind. Never somebody else's folder.
+
+    Parameters
+    ----------
+    path
+    force : bool
+    kind : str, optional
+        What the folder to be written holds; a file is to be written by default.
     """
+    if path.name in ("", ".."):
+        raise InputError(f"{path}: is no name for an output; give one, such as {path / 'out'}")
     if path.exists() and not force:
         raise InputError(f"{path}: exists already; choose another path or replace it with --force")
-    if path.is_dir() and not (path / MANIFEST).exists() and any(path.iterdir()):
-        raise InputError(f"{path}: is a folder that vitrina didn't write; choose another path")
+    if path.is_dir() and kind is None:
+        raise InputError(f"{path}: is a folder, which a file can't replace; choose another path")
+    if path.is_file() and kind is not None:
+        raise InputError(f"{path}: is a file, which a {kind} can't replace; choose another path")
+    if path.is_dir() and any(path.iterdir()):
+        if not (path / MANIFEST).exists():
+            raise InputError(f"{path}: is a folder that vitrina didn't write; choose another path")
+        if kind_of(path) != kind:
+            raise InputError(
+                f"{path}: holds a {kind_of(path)}, which a {kind} can't replace; "
+                "choose another path"
+            )
     for parent in path.parents:
         if parent.exists():
             if not parent.is_dir():
@@ -148,7 +168,8 @@ def _remove(path: Path) -> None:
 
 
 def _replace(path: Path, new: Path) -> None:
-    """Rename `new` to `path`; a crash at any moment leaves the old content or the new, whole."""
+    """Rename `new` to `path`. A crash at any moment leaves the old content or the new, whole: at
+    worst the old folder under its hidden name, between the two renames."""
     if not os.path.lexists(path) or not (path.is_dir() or new.is_dir()):
         new.replace(path)
         return

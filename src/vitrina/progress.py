@@ -20,8 +20,13 @@ from rich.progress import Progress as RichProgress
 _SECONDS_BETWEEN_LINES = 15.0
 
 
+def console(*, stderr: bool = False, quiet: bool = False) -> Console:
+    """A console for users' text: titles and paths are shown as they are, unwrapped when logged."""
+    return Console(stderr=stderr, quiet=quiet, markup=False, highlight=False, soft_wrap=True)
+
+
 class Progress:
-    """Progress of one task on stderr. A context manager; `quiet` shows nothing but warnings.
+    """Progress of one task on stderr. A context manager; `quiet` shows warnings alone.
 
     Parameters
     ----------
@@ -33,7 +38,7 @@ class Progress:
     """
 
     def __init__(self, title: str, total: int | None, *, done: int = 0, quiet: bool = False):
-        self._console = Console(stderr=True, quiet=quiet)
+        self._console, self._quiet = console(stderr=True), quiet
         self._title, self._total = title, total
         self._start, self._first, self._last_line = time.monotonic(), done, time.monotonic()
         self._live: RichProgress | None = None
@@ -56,18 +61,23 @@ class Progress:
             self._live.update(self._task, completed=done, detail=detail)
             return
         now = time.monotonic()
-        if now - self._last_line >= _SECONDS_BETWEEN_LINES:
+        if not self._quiet and now - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = now
             of = f" of {self._total:,}" if self._total else ""
             left = ""
             if self._total and done > self._first:
                 seconds = (now - self._start) / (done - self._first) * (self._total - done)
                 left = f", {seconds:,.0f} s left"
-            self._console.print(f"{self._title}: {done:,}{of}{left}  {detail}", highlight=False)
+            self._console.print(f"{self._title}: {done:,}{of}{left}  {detail}")
 
     def note(self, message: str) -> None:
+        """A line that stays, unless `quiet`."""
+        if not self._quiet:
+            self.warn(message)
+
+    def warn(self, message: str) -> None:
         """A line that stays."""
-        (self._live.console if self._live else self._console).print(message, highlight=False)
+        (self._live.console if self._live else self._console).print(message)
 
     def __enter__(self) -> Progress:
         if self._live:

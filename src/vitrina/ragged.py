@@ -48,6 +48,12 @@ class Ragged:
         """Length of every row, shape (rows,), int64."""
         return np.diff(self.offsets)
 
+    @property
+    def pairs(self) -> npt.NDArray[np.int64]:
+        """Unordered pairs of every row, n (n - 1) / 2 for n values, shape (rows,), int64."""
+        lengths = self.lengths
+        return lengths * (lengths - 1) // 2
+
     def take(self, rows: npt.NDArray[np.integer[Any]]) -> Ragged:
         """The given rows, in the given order, as a new Ragged (a row may be taken twice)."""
         starts, lengths = (

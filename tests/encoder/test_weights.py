@@ -130,8 +130,9 @@ def test_an_existing_path_is_refused_or_replaced(
     assert {p.name for p in folder.iterdir()} == FILES
     assert len(TitleEncoder.load(folder).weights.bias) == 32
     (folder.parent / "file").write_text("x")
-    other.save(folder.parent / "file", force=True)
-    assert len(TitleEncoder.load(folder.parent / "file").weights.bias) == 32
+    with pytest.raises(InputError, match="is a file"):  # force replaces like with like
+        other.save(folder.parent / "file", force=True)
+    assert (folder.parent / "file").read_text() == "x"
 
 
 def test_stop_words_travel_with_the_encoder(tmp_path: Path) -> None:

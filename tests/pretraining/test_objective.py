@@ -118,7 +118,7 @@ def test_the_target_follows_and_is_never_trained(data: TrainingData) -> None:
     networks = networks_for(data, 0.9)
     before = [p.clone() for p in networks.target.parameters()]
     online, _ = networks.online_and_target()
-    networks.follow(0.9)
+    networks.update_target(0.9)
     for old, new, source in zip(before, networks.target.parameters(), online, strict=True):
         torch.testing.assert_close(new.data, 0.9 * old + 0.1 * source)
     sessions = data.sessions.take(np.arange(5))

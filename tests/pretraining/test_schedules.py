@@ -29,6 +29,7 @@ def test_the_paper_preset_is_the_papers() -> None:
     assert (paper.optimizer, paper.momentum, paper.weight_decay) == ("sgd", 0.9, 1e-5)
     assert (paper.batch, paper.batch_size, paper.epochs) == ("pairs", 4096, 1)
     assert paper.learning_rate == pytest.approx(0.45 * 16)
+    assert preset("paper", batch_size=1024).learning_rate == pytest.approx(0.45 * 4)
     assert (paper.pieces, paper.dim, paper.filters) == (30_000, 512, 128)
     assert (paper.hidden, paper.projection, paper.tau, paper.alpha) == (1025, 128, 0.996, 0.9)
 

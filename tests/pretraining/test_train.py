@@ -106,7 +106,7 @@ from vitrina.pretraining.objective import Losses
 from vitrina.pretraining.settings import Settings
 
 folder, out, pause, resume = sys.argv[1], sys.argv[2], float(sys.argv[3]), sys.argv[4] == "resume"
-resume = resume and module.RunFolder.of(out).path.exists()
+resume = resume and module.RunFolder.of(out).exists
 module._SECONDS_BETWEEN_CHECKPOINTS = 0.0
 step = module.Trainer.step
 def slow(self, batch, number):
@@ -159,7 +159,7 @@ def test_killed_three_times_and_interrupted_gives_the_same_weights(tables: Path)
     rng = random.Random()  # other moments in every run of the tests
     state = RunFolder.of(cut)
     how = "new"
-    for stop in (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGINT):
+    for stop in (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
         process = start(tables, cut, 0.1, how)
         before = state.checkpoint.stat().st_mtime_ns if state.checkpoint.exists() else 0
 
@@ -171,7 +171,7 @@ def test_killed_three_times_and_interrupted_gives_the_same_weights(tables: Path)
         process.send_signal(stop)
         code = process.wait()
         assert code != 0
-        if stop == signal.SIGINT:
+        if stop != signal.SIGKILL:
             assert process.stderr
             assert b"--resume" in process.stderr.read()
         assert not cut.exists()
@@ -263,6 +263,60 @@ def test_collapse_is_said(
     settings = Settings(alpha=1.0, tau=0.0, learning_rate=0.1, batch_size=64, **small_sizes)
     for decay in (0.0, 3.0):
         hard = Settings(**{**settings.asdict(), "weight_decay": decay, "epochs": 80})
-        train(catalogue, sessions, tmp_path / f"encoder{decay}", hard, threads=1)
+        train(catalogue, sessions, tmp_path / f"encoder{decay}", hard, threads=1, quiet=True)
         assert ("collapse" in capsys.readouterr().err) == (decay > 0)
         assert len(list(tmp_path.glob("*.training"))) == 0
+
+
+def test_time_that_is_up_ends_the_run_for_good_and_nothing_foreign_is_replaced(
+    catalogue: Catalogue,
+    sessions: Sessions,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out, step = tmp_path / "encoder", module.Trainer.step
+    long = Settings(**{**settings.asdict(), "epochs": 100_000, "max_minutes": 0.05})
+    thesis = out / "thesis.txt"
+
+    def slow(self: module.Trainer, batch: Batch, number: int) -> Losses:
+        out.mkdir(exist_ok=True)
+        thesis.write_text("years of work")  # somebody else uses the name meanwhile
+        time.sleep(0.05 if number > 20 else 0)  # slower than the run was planned for
+        return step(self, batch, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Trainer, "step", slow)
+        with pytest.raises(InputError, match="didn't write"):
+            run(catalogue, sessions, out, long)
+    assert thesis.read_text() == "years of work"
+    log = [json.loads(line) for line in RunFolder.of(out).log.read_text().splitlines()]
+    shutil.rmtree(out)
+    resumed = train(None, None, out, long, resume=True, quiet=True)
+    assert resumed.weights.training["steps_done"] == log[-1]["step"]
+
+
+def test_the_runs_folder_is_held_by_one_process_and_never_taken_from_others(
+    catalogue: Catalogue, sessions: Sessions, settings: Settings, tmp_path: Path
+) -> None:
+    folder = RunFolder.of(tmp_path / "shop")
+    folder.path.mkdir()
+    (folder.path / "precious.csv").write_text("1")
+    with pytest.raises(InputError, match="isn't a run's"):
+        run(catalogue, sessions, tmp_path / "shop", settings)
+    assert (folder.path / "precious.csv").exists()
+    (folder.path / "precious.csv").unlink()
+    hold = (
+        "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire();"
+        "print(flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", hold, str(folder.lock)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as other:
+        assert other.stdout
+        other.stdout.readline()
+        with pytest.raises(InputError, match="another process"):
+            run(catalogue, sessions, tmp_path / "shop", settings)
+        other.communicate()
+    run(catalogue, sessions, tmp_path / "shop", settings)
+    assert not folder.path.exists()

@@ -61,11 +61,7 @@ class Sessions:
     @property
     def pairs(self) -> int:
         """Number of unordered pairs, the sum of n (n - 1) / 2 over the sessions."""
-        return _pairs(self.products.lengths)
-
-
-def _pairs(lengths: npt.NDArray[np.int64]) -> int:
-    return int((lengths * (lengths - 1) // 2).sum())
+        return int(self.products.pairs.sum())
 
 
 def parse_gap(text: str | timedelta | int) -> timedelta:
@@ -138,7 +134,9 @@ def sessionize(
     """
     limit = parse_gap(gap)
     if max_products < 2:
-        raise InputError(f"max_products is {max_products}: a pair needs sessions of at least 2")
+        raise InputError(
+            f"--max-session / max_products is {max_products}: a pair needs sessions of at least 2"
+        )
     columns = columns or EventColumns()
     frame = scan(events, "events")
     require_columns(frame, asdict(columns), events)
@@ -174,16 +172,17 @@ def sessionize(
     counts["single_product_sessions"] = int((lengths == 1).sum())
     kept = (place < max_products) & np.repeat(lengths > 1, lengths)
     lengths = np.minimum(lengths[lengths > 1], max_products)
-    counts["sessions"] = len(lengths)
-    counts["products"] = int(lengths.sum())
-    counts["pairs"] = _pairs(lengths)
-    if not len(lengths):
+    products = Ragged(row[kept], offsets_of(lengths))
+    counts["sessions"] = len(products)
+    counts["products"] = len(products.values)
+    counts["pairs"] = int(products.pairs.sum())
+    if not len(products):
         counted = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
         raise InputError(
             f"{where}: no session has two products ({counted}): give a larger --gap (it is "
             f"{limit}), or check --user-column, --time-column and --product-column"
         )
-    return Sessions(Ragged(row[kept], offsets_of(lengths)), product_ids, counts)
+    return Sessions(products, product_ids, counts)
 
 
 def _valid(

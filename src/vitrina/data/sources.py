@@ -189,21 +189,25 @@ def _amazon_m2(path: Path | None) -> Dataset:
     # a printed array: ['B01' 'B02'\n 'B03'], without commas
     before = pl.col("prev_items").str.extract_all(r"\w+")
     items = sessions.with_row_index("user").select(
-        "user", product_id=pl.concat_list(before, "next_item")
+        "user", "locale", id=pl.concat_list(before, "next_item")
     )
+    # an id is listed once for every locale, under titles in other languages: not views of one
+    # product, for no session crosses locales
+    product = pl.format("{}:{}", "locale", "id")
     events = (
-        items.with_columns(second=pl.int_ranges(0, pl.col("product_id").list.len()))
-        .explode("product_id", "second")
-        .select("user", timestamp=pl.from_epoch("second", "s"), product_id="product_id")
+        items.with_columns(second=pl.int_ranges(0, pl.col("id").list.len()))
+        .explode("id", "second")
+        .select("user", timestamp=pl.from_epoch("second", "s"), product_id=product)
     )
     return Dataset(
         events,
-        products.select(product_id="id", title="title", category=pl.lit(None, pl.String)),
+        products.select(product_id=product, title="title", category=pl.lit(None, pl.String)),
         EventColumns(),
         "30m",
         "en",
-        "Amazon-M2 (KDD Cup 2023): sessions of several locales and languages; no category, so only "
-        "alpha = 1 can be trained, which collapses at times (paper §4)",
+        "Amazon-M2 (KDD Cup 2023): sessions of several locales and languages, a product is "
+        "locale:id; no category, so only alpha = 1 can be trained, which collapses at times "
+        "(paper §4)",
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import polars as pl
 import pyarrow as pa
@@ -57,50 +58,58 @@ def add_columns(
     Raises
     ------
     InputError
-        as `title_batches`; if `out` exists (unless `force`); if the table has a column of a new
-        column's name already; if it has no rows
+        as `title_batches`; if `out` isn't named .parquet or exists (unless `force`); if the table
+        has a column of a new column's name already; if it has no rows
     """
     out = Path(out)
+    if out.suffix.lower() != ".parquet":  # tables are read by their extension
+        raise InputError(f"{out}: the output is Parquet; give a name that ends in .parquet")
     refuse_existing(out, force)
-    done, writer = 0, None
+    parts = _with_columns(source, title_column, columns_of)
+    first = next(parts, None)  # before anything is made: a table that won't do leaves no folder
+    if first is None:
+        raise InputError(f"{describe(source)}: has no rows; give a table with titles")
+    done = 0
     with (
         atomic_path(out) as temporary,
         Progress(title, _rows(source), quiet=quiet) as progress,
+        temporary.open("wb") as file,  # of a path, pyarrow would expand the ~
+        _writer(file, *first) as writer,
     ):
-        try:
-            for batch in title_batches(source, title_column):
-                new = columns_of(batch[title_column])
-                if clash := set(new) & set(batch.columns):
-                    raise InputError(
-                        f"{describe(source)}: has a column '{min(clash)}' already, "
-                        "which the output needs; rename it"
-                    )
-                table = batch.to_arrow(compat_level=pl.CompatLevel.oldest())
-                for name, column in new.items():
-                    table = table.append_column(name, column)
-                if writer is None:
-                    writer = _writer(temporary, table.schema, new)
-                writer.write_table(table)
-                done += len(batch)
-                progress.update(done)
-        finally:
-            if writer is not None:
-                writer.close()
-        if writer is None:
-            raise InputError(f"{describe(source)}: has no rows; give a table with titles")
+        for table, _ in chain([first], parts):
+            writer.write_table(table)
+            done += len(table)
+            progress.update(done)
     return done
 
 
-def _writer(path: Path, schema: pa.Schema, new: dict[str, Any]) -> pq.ParquetWriter:
+def _with_columns(
+    source: Source, title_column: str, columns_of: Callable[[pl.Series], dict[str, pa.Array]]
+) -> Iterator[tuple[pa.Table, set[str]]]:
+    """Batches of the table with their new columns, and the names of these."""
+    for batch in title_batches(source, title_column):
+        new = columns_of(batch[title_column])
+        if clash := set(new) & set(batch.columns):
+            raise InputError(
+                f"{describe(source)}: has a column '{min(clash)}' already, "
+                "which the output needs; rename it"
+            )
+        table = batch.to_arrow(compat_level=pl.CompatLevel.oldest())
+        for name, column in new.items():
+            table = table.append_column(name, column)
+        yield table, set(new)
+
+
+def _writer(file: BinaryIO, table: pa.Table, new: set[str]) -> pq.ParquetWriter:
     # Numbers of a vector hardly repeat: neither a dictionary nor compression would pay. Both are
     # set leaf by leaf (a list is "name.list.element"), as a file of this schema calls them.
     empty = pa.BufferOutputStream()
-    pq.write_table(schema.empty_table(), empty)
+    pq.write_table(table.schema.empty_table(), empty)
     leaves = pq.read_metadata(pa.BufferReader(empty.getvalue())).schema
     names = [leaves.column(i).path for i in range(len(leaves))]
     kept = [name for name in names if name.partition(".")[0] not in new]
     return pq.ParquetWriter(
-        path, schema, compression=dict.fromkeys(kept, "zstd"), use_dictionary=kept
+        file, table.schema, compression=dict.fromkeys(kept, "zstd"), use_dictionary=kept
     )
 
 

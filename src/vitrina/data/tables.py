@@ -48,6 +48,8 @@ _READING_ERRORS = (
     UnicodeError,
 )
 
+_SAVE_AS_UTF8 = "save it as UTF-8 (in Excel: 'CSV UTF-8')"
+
 
 def scan(source: Source, what: str) -> pl.LazyFrame:
     """A lazy frame over files of one format, or the frame that was given.
@@ -109,10 +111,14 @@ def readable(source: Source) -> Iterator[None]:
                 ) from error
             files, reason = [culprit[0]], _reason(culprit[1])
         name = str(files[0]) if files else "the table given"
-        raise InputError(
-            f"{name}: can't be read ({reason}): is the file whole, of the format that its "
-            "extension says, and each column of one type?"
-        ) from error
+        mend = (
+            "is the file whole, of the format that its extension says, and each column of one type?"
+        )
+        if "permission denied" in reason.lower():
+            mend = "ask for the right to read it"
+        elif "utf-8" in reason.lower() and files and _known(files[0]) != "Parquet":
+            mend = _SAVE_AS_UTF8
+        raise InputError(f"{name}: can't be read ({reason}): {mend}") from error
 
 
 def require_columns(
@@ -132,7 +138,8 @@ def require_columns(
     Raises
     ------
     InputError
-        A column is missing; the message lists those that exist.
+        A column is missing; the message lists those that exist. Where the header shows that a
+        text has another separator or encoding, the message says so.
     """
     with readable(source):
         existing = frame.collect_schema().names()
@@ -140,11 +147,21 @@ def require_columns(
     if isinstance(columns, Mapping):
         flags = {name: f"--{role}-column" for role, name in columns.items()}
     for name in flags or columns:
-        if name not in existing:
-            mend = f"name it with {flags[name]}" if flags else "is this the right file?"
-            raise InputError(
-                f"{describe(source)}: no column '{name}'; there are: {', '.join(existing)}: {mend}"
-            )
+        if name in existing:
+            continue
+        header = "".join(existing)
+        if "\0" in header:
+            raise InputError(f"{describe(source)}: is in UTF-16 or no text: {_SAVE_AS_UTF8}")
+        mend = f"name it with {flags[name]}" if flags else "is this the right file?"
+        if "\N{REPLACEMENT CHARACTER}" in header and not name.isascii():
+            mend = _SAVE_AS_UTF8
+        elif len(existing) == 1 and ";" in header:
+            mend = "save it with commas, not semicolons, between the columns"
+        elif len(existing) == 1 and "\t" in header:
+            mend = "tabs are between the columns: rename it to .tsv"
+        raise InputError(
+            f"{describe(source)}: no column '{name}'; there are: {', '.join(existing)}: {mend}"
+        )
 
 
 def describe(source: Source) -> str:
@@ -160,17 +177,27 @@ def _files(source: str | Path | Sequence[str | Path], what: str) -> list[Path]:
     given = [source] if isinstance(source, str | Path) else list(source)
     if not given:
         raise InputError(f"{what}: no file given: name at least one")
-    files = [file for one in given for file in _expand(Path(one).expanduser(), what)]
-    for file in files:
-        if file.is_dir():
-            inside = next((f for f in sorted(file.iterdir()) if _known(f)), None)
-            pattern = "*" + "".join(inside.suffixes[-2:]) if inside else "*.parquet"
-            raise InputError(f"{what}: {file} is a folder: name its files, as in {file / pattern}")
-        if not file.exists():
-            raise InputError(f"{what}: {file}: no such file: check the path")
-        if file.stat().st_size == 0:
-            raise InputError(f"{what}: {file} is empty (0 bytes): write or download it again")
+    try:
+        files = [file for one in given for file in _expand(Path(one).expanduser(), what)]
+        for file in files:
+            _check(file, what)
+    except OSError as error:  # a folder on the way is closed to us, a name is too long
+        raise InputError(
+            f"{what}: {error.filename or given[0]}: can't be read ({error.strerror}): check the "
+            "path and the right to read it"
+        ) from error
     return files
+
+
+def _check(file: Path, what: str) -> None:
+    if file.is_dir():
+        inside = next((f for f in sorted(file.iterdir()) if _known(f)), None)
+        pattern = "*" + "".join(inside.suffixes[-2:]) if inside else "*.parquet"
+        raise InputError(f"{what}: {file} is a folder: name its files, as in {file / pattern}")
+    if not file.exists():
+        raise InputError(f"{what}: {file}: no such file: check the path")
+    if file.stat().st_size == 0:
+        raise InputError(f"{what}: {file} is empty (0 bytes): write or download it again")
 
 
 def _expand(path: Path, what: str) -> list[Path]:
@@ -441,7 +468,7 @@ def ids(column: pl.Series, name: str, where: str) -> pl.Series:
     Raises
     ------
     InputError
-        The column holds dates, lists, fractions or the like.
+        The column holds dates, lists, fractions, floats too large to be exact or the like.
     """
     if column.dtype.is_integer() and not str(column.dtype).endswith("128"):  # unknown to Arrow
         return column
@@ -453,10 +480,12 @@ def ids(column: pl.Series, name: str, where: str) -> pl.Series:
         return text.set(empty, None) if empty.any() else text
     if column.dtype.is_float():
         known = column.fill_nan(None)
-        if bool((known.drop_nulls() % 1 == 0).all()):
+        exact = 2**24 if column.dtype == pl.Float32 else 2**53  # beyond, ids have become one
+        if bool(((known % 1 == 0) & (known.abs() < exact)).all()):
             return known.cast(pl.Int64)
     raise InputError(
-        f"{where}: column '{name}' ({column.dtype}) can't hold ids: ids are whole numbers or text"
+        f"{where}: column '{name}' ({column.dtype}) can't hold ids: ids are text or whole numbers, "
+        "as floats only as far as these are exact"
     )
 
 

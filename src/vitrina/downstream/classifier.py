@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from numbers import Real
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -89,7 +90,8 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             labels than of titles, vectors that are not finite or of another width
         """
         encoder = self._checked_encoder()
-        if not (isinstance(self.C, int | float) and 0 < self.C < math.inf):
+        strength = float(self.C) if isinstance(self.C, Real) else math.nan
+        if not 0 < strength < math.inf:
             raise InputError(f"C: {self.C!r} is not a number above 0; the default is 1.0")
         rows = _as_rows(titles, encoder)
         classes = _as_labels(labels)
@@ -105,14 +107,9 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"labels: all {len(classes):,} are {classes[0].item()!r}; give titles of two "
                 "classes or more"
             )
-        features = unit_length(_vectors_of(rows, encoder).astype(np.float64))
+        features = features_of(_vectors_of(rows, encoder))
         positives = [1] if len(self.classes_) == 2 else range(len(self.classes_))
-        models = [
-            LogisticRegression(C=self.C, solver="liblinear", max_iter=1000).fit(
-                features, codes == k
-            )
-            for k in positives
-        ]
+        models = [regression(strength).fit(features, codes == k) for k in positives]
         self.coef_ = np.concatenate([model.coef_ for model in models])
         self.intercept_ = np.concatenate([model.intercept_ for model in models])
         return self
@@ -128,7 +125,7 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         scores = np.empty((len(rows), len(self.coef_)))
         for start in range(0, len(rows), _CHUNK):
             part = slice(start, start + _CHUNK)
-            features = unit_length(_vectors_of(rows[part], encoder).astype(np.float64))
+            features = features_of(_vectors_of(rows[part], encoder))
             # not @: BLAS adds up in an order that depends on the number of rows
             scores[part] = np.einsum("nd,kd->nk", features, self.coef_) + self.intercept_
         return scores[:, 0] if len(self.classes_) == 2 else scores
@@ -163,11 +160,11 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "coef_")
         encoder = self._checked_encoder()
         path = Path(path)
-        refuse_existing(path, force)
+        refuse_existing(path, force, KIND)
         config = {
             "vitrina": vitrina.__version__,
             "scikit_learn": sklearn.__version__,
-            "C": self.C,
+            "C": float(self.C),  # JSON knows no numbers of numpy
             "classes": self.classes_.tolist(),
         }
         with atomic_path(path) as folder:
@@ -218,6 +215,16 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.string = True
         tags.input_tags.one_d_array = True
         return tags
+
+
+def regression(C: float = 1.0) -> LogisticRegression:
+    """The classifier of the paper's §4, of two classes, not fitted yet."""
+    return LogisticRegression(C=C, solver="liblinear", max_iter=1000)
+
+
+def features_of(vectors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
+    """What `regression` learns from: vectors (n, d) at unit length, float64 as liblinear works."""
+    return unit_length(vectors.astype(np.float64))
 
 
 def _as_rows(titles: Any, encoder: TitleEncoder) -> list[str] | npt.NDArray[np.floating[Any]]:

@@ -15,11 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
-from vitrina.encoder.title_encoder import unit_length
+from vitrina.downstream.classifier import features_of, regression
 from vitrina.errors import InputError
 
 Rows: TypeAlias = npt.NDArray[np.int64]
@@ -186,13 +185,12 @@ def summarise(curve: pl.DataFrame) -> pl.DataFrame:
 def on_vectors(vectors: npt.NDArray[np.floating[Any]]) -> Model:
     """The classifier of `TitleClassifier` on ready vectors, (n, d), one for each row of the task
     (paper §4; at unit length, see there)."""
-    features = unit_length(vectors)
 
     def model(train: Rows, labels: Labels, test: Rows) -> Scores:
         # one BLAS thread: sums in one order, so the same AUC however many processors there are
         with threadpool_limits(1, "blas"):
-            regression = _regression().fit(features[train], labels)
-            scores: Scores = regression.decision_function(features[test])
+            fitted = regression().fit(features_of(vectors[train]), labels)
+            scores: Scores = fitted.decision_function(features_of(vectors[test]))
         return scores
 
     return model
@@ -208,12 +206,8 @@ def bag_of_words(titles: Sequence[str | None]) -> Model:
 
     def model(train: Rows, labels: Labels, test: Rows) -> Scores:
         words = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b")
-        regression = _regression().fit(words.fit_transform(texts[train]), labels)
-        scores: Scores = regression.decision_function(words.transform(texts[test]))
+        fitted = regression().fit(words.fit_transform(texts[train]), labels)
+        scores: Scores = fitted.decision_function(words.transform(texts[test]))
         return scores
 
     return model
-
-
-def _regression() -> LogisticRegression:
-    return LogisticRegression(solver="liblinear", max_iter=1000)

@@ -113,7 +113,7 @@ class EncoderWeights:
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write the encoder's folder, atomically; refuse an existing path unless `force`."""
         path = Path(path)
-        refuse_existing(path, force)
+        refuse_existing(path, force, KIND)
         with atomic_path(path) as folder:
             folder.mkdir()
             self.write_into(folder)

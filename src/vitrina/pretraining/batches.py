@@ -55,10 +55,9 @@ class Batches:
 
     def __init__(self, data: TrainingData, settings: Settings) -> None:
         self._data, self._settings = data, settings
-        lengths = data.sessions.lengths
-        self._pair_ends = offsets_of(lengths * (lengths - 1) // 2)
+        self._pair_ends = offsets_of(data.sessions.pairs)
         self._whole = settings.batch == "sessions"
-        self._size = len(lengths) if self._whole else data.pairs
+        self._size = len(data.sessions) if self._whole else data.pairs
         self._order: tuple[int, Ints] = (-1, np.empty(0, np.int64))
         self._many_views = len(data.views.values) > len(data.views)
         self.per_epoch = ceil(self._size / settings.batch_size)
@@ -125,5 +124,5 @@ def make_batch(data: TrainingData, sessions: Ragged, visit_views: Ints) -> Batch
         weight / weight.sum(),
         target,
         count.astype(np.float64),
-        int((lengths * (lengths - 1) // 2).sum()),
+        int(sessions.pairs.sum()),
     )

@@ -20,7 +20,7 @@ from vitrina.ragged import Ragged
 from vitrina.text.normalize import Normalizer
 from vitrina.text.tokenizer import TitleTokenizer
 
-_TOKENIZER_TITLES = 1_000_000  # more visits than this are sampled for the tokenizer
+_TOKENIZER_TITLES = 1_000_000  # of more titles than this a sample trains the tokenizer
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,14 +65,14 @@ class TrainingData:
         titles = catalogue.titles.gather(title_rows).to_list()
         views = Ragged(renumbered.astype(np.int32), views.offsets)
 
-        rng = np.random.default_rng(settings.seed)
-        seen = visits
-        if len(seen) > _TOKENIZER_TITLES:
-            seen = np.sort(rng.choice(len(visits), _TOKENIZER_TITLES, replace=False))
-            seen = visits[seen]
+        corpus = views.take(visits).values  # every title, as often as its product was visited
+        if len(corpus) > _TOKENIZER_TITLES:
+            rng = np.random.default_rng(settings.seed)
+            corpus = rng.choice(corpus, _TOKENIZER_TITLES, replace=False)
         normalizer = Normalizer(settings.language, settings.style)
-        corpus = (titles[row] for row in views.take(seen).values)
-        tokenizer = TitleTokenizer.train(corpus, normalizer, settings.pieces)
+        tokenizer = TitleTokenizer.train(
+            (titles[row] for row in corpus), normalizer, settings.pieces
+        )
         return cls(
             Ragged(visits.astype(np.int32), sessions.products.offsets),
             views,
@@ -85,8 +85,7 @@ class TrainingData:
     @property
     def pairs(self) -> int:
         """Unordered pairs of all sessions."""
-        lengths = self.sessions.lengths
-        return int((lengths * (lengths - 1) // 2).sum())
+        return int(self.sessions.pairs.sum())
 
     def digest(self) -> str:
         """SHA-256 over everything a run reads: the same digest, the same data."""

@@ -55,7 +55,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss.total.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        self.networks.follow(target_decay(self.settings, number, self.steps))
+        self.networks.update_target(target_decay(self.settings, number, self.steps))
         return loss
 
     def record(self, loss: Losses, number: int) -> dict[str, Any]:

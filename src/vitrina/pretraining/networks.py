@@ -45,7 +45,8 @@ class _LookUp(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, table: Tensor, bias: Tensor, titles: Ragged) -> Tensor:
-        winner = np.empty((len(titles), len(bias)), np.int32)
+        # the target network learns nothing, so nobody asks which windows won
+        winner = np.empty((len(titles), len(bias)), np.int32) if ctx.needs_input_grad[0] else None
         y = kernels.encode(
             table.detach().numpy(),
             titles.values,
@@ -88,34 +89,23 @@ def look_up(table: Tensor, bias: Tensor, titles: Ragged) -> Tensor:
 
 
 class WeightedBatchNorm(nn.Module):
-    """Batch norm (decay 0.9) whose statistics weigh each row (paper A.1).
+    """Batch norm whose statistics weigh each row (paper A.1).
 
     A batch holds each distinct title once; weighted by the title's share in the pairs, mean and
-    variance are exactly those over the pairs' rows.
+    variance are exactly those over the pairs' rows. Running statistics (the paper's decay of 0.9)
+    would serve evaluation only, and these networks end with training: there are none.
     """
 
-    mean: Tensor
-    variance: Tensor
-
-    def __init__(self, features: int, decay: float = 0.9, epsilon: float = 1e-5) -> None:
+    def __init__(self, features: int, epsilon: float = 1e-5) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(features))
         self.shift = nn.Parameter(torch.zeros(features))
-        self.decay, self.epsilon = decay, epsilon
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("variance", torch.ones(features))
+        self.epsilon = epsilon
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
         """x: (n, features), weight: (n,) summing to 1."""
-        if not self.training:
-            mean, variance = self.mean, self.variance
-            return (x - mean) * (torch.rsqrt(variance + self.epsilon) * self.scale) + self.shift
-        mean = weight @ x
-        centred = x - mean
+        centred = x - weight @ x
         variance = weight @ centred.square()
-        with torch.no_grad():
-            self.mean.lerp_(mean, 1 - self.decay)
-            self.variance.lerp_(variance, 1 - self.decay)
         return centred * (torch.rsqrt(variance + self.epsilon) * self.scale) + self.shift
 
 
@@ -164,7 +154,7 @@ class Networks(nn.Module):
         return [p.data for p in online], [p.data for p in self.target.parameters()]
 
     @torch.no_grad()
-    def follow(self, decay: float) -> None:
+    def update_target(self, decay: float) -> None:
         """ξ ← τ ξ + (1 - τ) θ (paper §3.2.3)."""
         online, target = self.online_and_target()
         if target:

@@ -99,7 +99,7 @@ def preset(name: str, **changes: Any) -> Settings:
         "style": "paper",
         "embedding_std": 1.0,
         "optimizer": "sgd",
-        "learning_rate": 0.45 * 4096 / 256,
+        "learning_rate": 0.45 * changes.get("batch_size", 4096) / 256,
         "batch": "pairs",
         "batch_size": 4096,
         "epochs": 1,

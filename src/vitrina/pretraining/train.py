@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import platform
 import shutil
 import signal
@@ -23,6 +24,7 @@ from vitrina.data.sessions import Sessions
 from vitrina.data.tables import Catalogue
 from vitrina.encoder.kernels import default_threads
 from vitrina.encoder.title_encoder import TitleEncoder
+from vitrina.encoder.weights import KIND
 from vitrina.errors import InputError, MissingExtraError
 from vitrina.files import atomic_path, refuse_existing, write_json
 from vitrina.pretraining.dataset import TrainingData
@@ -31,6 +33,7 @@ from vitrina.progress import Progress
 
 try:
     import torch
+    from filelock import FileLock, Timeout
 
     from vitrina.pretraining.batches import Batches
     from vitrina.pretraining.checkpoint import load_checkpoint, save_checkpoint
@@ -40,6 +43,7 @@ except ModuleNotFoundError as error:
 
 LOG = "training.jsonl"
 _SECONDS_BETWEEN_CHECKPOINTS = 120.0
+_SECONDS_BETWEEN_RECORDS = 10.0
 _COLLAPSED = 0.1  # of the spread at the start
 
 
@@ -51,17 +55,34 @@ class Interrupted(KeyboardInterrupt):
 class RunFolder:
     """An unfinished run's files, beside its output: DIR.training for DIR."""
 
-    path: Path
+    path: Path  # held by one process at a time, through its file `lock`
 
     @classmethod
     def of(cls, out: str | Path) -> RunFolder:
+        """The run that would end as the folder `out`; its name must be one (see `files`)."""
         out = Path(out)
+        if out.name in ("", ".."):
+            raise InputError(
+                f"{out}: is no name for an encoder; give one, such as {out / 'encoder'}"
+            )
         return cls(out.with_name(out.name + ".training"))
+
+    @property
+    def exists(self) -> bool:
+        return self.lock.exists()
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def plan(self) -> Path:
+        return self.path / "run.json"
 
     @property
     def prepared(self) -> bool:
         """Whether data and plan are written, so that a resumed run needs no input."""
-        return (self.path / "run.json").exists()
+        return self.plan.exists()
 
     @property
     def checkpoint(self) -> Path:
@@ -70,6 +91,13 @@ class RunFolder:
     @property
     def log(self) -> Path:
         return self.path / LOG
+
+    def clear(self) -> None:
+        """Remove all but the lock, the plan first: without it there is nothing to resume."""
+        self.plan.unlink(missing_ok=True)
+        for entry in self.path.iterdir():
+            if entry != self.lock:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def train(
@@ -120,39 +148,60 @@ def train(
     out, settings, started = Path(out), settings or Settings(), time.monotonic()
     run = RunFolder.of(out)
     check_output(out, resume=resume, force=force)
+    if threads is not None and threads < 1:
+        raise InputError(f"threads: {threads} should be 1 or more")
     target = _device(device)
-    if resume and run.prepared:
-        plan = _open_plan(run, settings, threads, dict(inputs or {}))
-        data = TrainingData.load(run.path / "data")
-        if data.digest() != plan["data_digest"]:
-            raise InputError(f"{run.path}: its data is damaged; start over with --force")
-        torch.set_num_threads(plan["threads"])
-    else:
-        if catalogue is None or sessions is None:
-            raise InputError(f"{run.path}: holds nothing to resume; train without --resume")
-        torch.set_num_threads(threads or default_threads())
-        plan = _prepare(run, catalogue, sessions, settings, target, started, quiet)
-        plan["inputs"] = dict(inputs or {})
-        write_json(run.path / "run.json", plan)
-        data = TrainingData.load(run.path / "data")
-    encoder = _run(run, data, settings, plan, target, started, quiet, tensorboard)
-    _finish(run, out, encoder)
+    asked = {
+        "settings": settings.asdict(),
+        "inputs": json.loads(json.dumps(dict(inputs or {}), default=str)),
+        "threads": threads,
+        "device": target.type,
+    }
+    with _held(run), _torch_threads():
+        if resume and run.prepared:
+            plan = _open_plan(run, asked)
+            data = TrainingData.load(run.path / "data")
+            if data.digest() != plan["data_digest"]:
+                raise InputError(f"{run.path}: its data is damaged; start over with --force")
+            torch.set_num_threads(plan["threads"])
+        else:
+            if catalogue is None or sessions is None:
+                raise InputError(f"{run.path}: holds nothing to resume; train without --resume")
+            torch.set_num_threads(threads or default_threads())
+            asked["threads"] = torch.get_num_threads()
+            run.clear()
+            plan = asked | _prepare(run, catalogue, sessions, settings, target, started, quiet)
+            write_json(run.plan, plan)  # last: it says that all is there
+            data = TrainingData.load(run.path / "data")
+        encoder = _run(run, data, settings, plan, target, started, quiet, tensorboard)
+        refuse_existing(out, True, KIND)  # what lies there may have come since the start
+        with atomic_path(out) as folder:
+            folder.mkdir()
+            shutil.copyfile(run.log, folder / LOG)
+            encoder.weights.write_into(folder)
+        run.clear()
     return encoder
 
 
 def check_output(out: str | Path, *, resume: bool, force: bool) -> None:
     """Raise InputError if a run may not start at `out`, or has nothing to resume there."""
     out, run = Path(out), RunFolder.of(out)
-    if resume and not run.path.exists():
+    if resume and force:
+        raise InputError("--resume goes on with a run, --force starts over: give one of them")
+    if resume and not run.exists:
         state = "is finished already" if out.exists() else "was never started"
         raise InputError(f"{out}: {state}; there is nothing to resume, leave out --resume")
     if not resume:
-        refuse_existing(out, force)
+        refuse_existing(out, force, KIND)
         if run.prepared and not force:
             raise InputError(
                 f"{run.path}: holds a run that was stopped; go on with --resume, "
                 "or start over with --force"
             )
+    if run.path.exists() and not run.exists and (run.path.is_file() or any(run.path.iterdir())):
+        raise InputError(
+            f"{run.path}: isn't a run's, but a run needs its name; move it or choose another --out"
+        )
 
 
 def _prepare(
@@ -164,10 +213,9 @@ def _prepare(
     started: float,
     quiet: bool,
 ) -> dict[str, Any]:
-    """Write the run's data and give its plan, which is written last: it says that all is there."""
+    """Write the run's data, and plan the run."""
     with Progress("preparing", None, quiet=quiet) as progress:
         progress.note("preparing: tokenizer and sessions")
-        shutil.rmtree(run.path, ignore_errors=True)
         data = TrainingData.prepare(catalogue, sessions, settings)
         if len(data.tokenizer) < settings.pieces:
             progress.note(
@@ -186,11 +234,8 @@ def _prepare(
                     "minutes; the schedules end with them"
                 )
     return {
-        "settings": settings.asdict(),
         "steps": planned,
         "steps_of_all_epochs": steps,
-        "threads": torch.get_num_threads(),
-        "device": device.type,
         "data_digest": data.digest(),
         "catalogue": catalogue.counts,
         "sessions": sessions.counts,
@@ -220,6 +265,7 @@ def _run(
         position = load_checkpoint(run.checkpoint, trainer.networks, trainer.optimizer)
     else:
         position["seconds"] = time.monotonic() - started  # preparing counts towards max_minutes
+    steps = int(position.get("steps", steps))  # fewer than planned if time was up
     _cut(run.log, position["log_bytes"])
     every = max(1, steps // 200)
     begun, before = time.monotonic(), float(position["seconds"])
@@ -229,8 +275,8 @@ def _run(
 
     with (
         Progress("training", steps, done=position["step"], quiet=quiet) as progress,
-        _writer(tensorboard) as write,
-        run.log.open("a", encoding="utf-8") as log,
+        _writer(tensorboard, position["step"]) as write,
+        run.log.open("a", encoding="utf-8", buffering=1) as log,
         _interrupts() as interrupted,
     ):
         for number in range(position["step"], steps):
@@ -240,7 +286,9 @@ def _run(
             seconds = before + time.monotonic() - begun
             position |= {"step": done, "pairs": position["pairs"] + batch.pairs}
             late = settings.max_minutes is not None and seconds > settings.max_minutes * 60
-            if done % every == 0 or last or late:
+            stop = interrupted() or late
+            due = stop or time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS
+            if done % every == 0 or last or due or seconds - logged[1] > _SECONDS_BETWEEN_RECORDS:
                 rate = (position["pairs"] - logged[0]) / max(seconds - logged[1], 1e-9)
                 logged = (position["pairs"], seconds)
                 record = {
@@ -255,6 +303,7 @@ def _run(
                 write(record)
                 progress.update(done, _shown(record))
                 if not math.isfinite(record["loss"]):
+                    run.clear()  # there is nothing to go on with
                     raise InputError(
                         f"training diverged: the loss is {record['loss']} at step {done}; "
                         "try --preset default or another --alpha"
@@ -262,26 +311,27 @@ def _run(
                 at_start = position.setdefault("spread_at_start", record["spread"])
                 if not warned and record["spread"] < _COLLAPSED * at_start:
                     warned = True
-                    progress.note(
+                    progress.warn(
                         f"warning: the representations collapse (spread {record['spread']:.3f}, "
-                        f"{at_start:.3f} at the start); a smaller --alpha holds them apart"
+                        f"{at_start:.3f} when first logged); a smaller --alpha holds them apart"
                     )
             if last:
                 break
-            stop = interrupted()
-            if stop or late or time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
-                log.flush()
+            if due:
+                os.fsync(log.fileno())
                 position |= {"seconds": seconds, "log_bytes": log.tell()}
+                if late:
+                    position["steps"] = done
                 save_checkpoint(run.checkpoint, trainer.networks, trainer.optimizer, position)
                 saved = time.monotonic()
+            if late:
+                progress.warn(f"time is up at step {done:,} of {steps:,}: ending here")
+                break
             if stop:
                 raise Interrupted(
                     f"stopped and saved at step {done:,} of {steps:,}; "
                     "go on with the same command and --resume"
                 )
-            if late:
-                progress.note(f"time is up at step {done:,} of {steps:,}: ending here")
-                break
     summary = {
         **plan,
         "steps_done": position["step"],
@@ -293,28 +343,50 @@ def _run(
     return TitleEncoder(trainer.frozen(summary))
 
 
-def _finish(run: RunFolder, out: Path, encoder: TitleEncoder) -> None:
-    with atomic_path(out) as folder:
-        folder.mkdir()
-        shutil.copyfile(run.log, folder / LOG)
-        encoder.weights.write_into(folder)
-    shutil.rmtree(run.path)
-
-
-def _open_plan(
-    run: RunFolder, settings: Settings, threads: int | None, inputs: dict[str, Any]
-) -> dict[str, Any]:
+def _open_plan(run: RunFolder, asked: dict[str, Any]) -> dict[str, Any]:
     """The plan of a run to resume; InputError if anything else is asked for now."""
-    plan: dict[str, Any] = json.loads((run.path / "run.json").read_text("utf-8"))
-    planned = {**plan["settings"], **plan["inputs"], "threads": plan["threads"]}
-    asked = {**settings.asdict(), **inputs, "threads": threads or plan["threads"]}
-    for name in sorted(planned.keys() | asked.keys()):
-        if planned.get(name) != asked.get(name):
+    plan: dict[str, Any] = json.loads(run.plan.read_text("utf-8"))
+    if asked["threads"] is None:
+        asked = asked | {"threads": plan["threads"]}
+    before, now = ({**p["settings"], **p["inputs"], **p} for p in (plan, asked))
+    names = {*asked["settings"], *asked["inputs"], *plan["inputs"], "threads", "device"}
+    for name in sorted(names):
+        if before.get(name) != now.get(name):
             raise InputError(
-                f"{name}: is {asked.get(name)}, but the run to resume was started with "
-                f"{planned.get(name)}; give the same settings, or start over with --force"
+                f"{name}: is {now.get(name)}, but the run to resume was started with "
+                f"{before.get(name)}; give the same settings, or start over with --force"
             )
     return plan
+
+
+@contextmanager
+def _held(run: RunFolder) -> Iterator[None]:
+    """Keep the run's folder to this process; what an earlier one left half-written goes, and in the
+    end the folder, unless there is something to resume."""
+    run.path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run.lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"{run.path}: another process trains it now; wait, or stop it") from None
+    try:
+        for left in run.path.glob(".*.partial"):
+            left.unlink() if left.is_file() else shutil.rmtree(left)
+        yield
+    finally:
+        if not run.prepared:
+            shutil.rmtree(run.path, ignore_errors=True)
+        lock.release()
+
+
+@contextmanager
+def _torch_threads() -> Iterator[None]:
+    """Leave torch's number of threads as it was."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _device(name: str) -> torch.device:
@@ -330,7 +402,7 @@ def _device(name: str) -> torch.device:
 def _cut(log: Path, size: int) -> None:
     """Forget what was logged after the checkpoint: those steps are done again."""
     with log.open("ab") as file:
-        file.truncate(size)
+        file.truncate(min(size, file.tell()))
 
 
 def _shown(record: dict[str, Any]) -> str:
@@ -343,26 +415,29 @@ def _shown(record: dict[str, Any]) -> str:
 
 @contextmanager
 def _interrupts() -> Iterator[Any]:
-    """Turn the first Ctrl-C into a flag, so that no step is cut in two; the second one is real."""
+    """Turn Ctrl-C (and being asked to terminate) into a flag, so that no step is cut in two; a
+    second one is real."""
     flag = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         flag.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(number, signal.default_int_handler)
 
     if threading.current_thread() is not threading.main_thread():
         yield flag.is_set  # signals reach the main thread alone
         return
-    previous = signal.signal(signal.SIGINT, on_signal)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.signal(number, on_signal) for number in numbers}
     try:
         yield flag.is_set
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
-def _writer(folder: str | Path | None) -> Iterator[Any]:
-    """A function that takes each log record to TensorBoard, or nowhere."""
+def _writer(folder: str | Path | None, step: int) -> Iterator[Any]:
+    """A function that takes each log record after `step` to TensorBoard, or nowhere."""
     if folder is None:
         yield lambda record: None
         return
@@ -370,7 +445,7 @@ def _writer(folder: str | Path | None) -> Iterator[Any]:
         from torch.utils.tensorboard import SummaryWriter
     except ModuleNotFoundError as error:
         raise MissingExtraError("tensorboard", "tensorboard") from error
-    with SummaryWriter(str(folder)) as writer:
+    with SummaryWriter(str(folder), purge_step=step + 1) as writer:
 
         def write(record: dict[str, Any]) -> None:
             for name, value in record.items():
