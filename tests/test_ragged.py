@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,6 +24,8 @@ def test_lists_come_back_as_they_went_in(lists: list[list[int]]) -> None:
     assert lists_of(ragged) == lists
     assert len(ragged) == len(lists)
     assert ragged.lengths.tolist() == [len(row) for row in lists]
+    assert ragged.pairs.tolist() == [len(list(combinations(row, 2))) for row in lists]
+    assert ragged.pairs.dtype == np.int64
     assert ragged.values.dtype == np.int32
     assert ragged.offsets.dtype == np.int64
     assert [ragged[i].tolist() for i in range(len(lists))] == lists

@@ -168,7 +168,9 @@ def train(
         inputs=inputs,
     )
     minutes = encoder.weights.training["minutes"]
-    notes.print(f"encoder: {out} ({minutes:g} minutes); next: vitrina embed {out} TITLES --out V")
+    notes.print(
+        f"encoder: {out} ({minutes:g} minutes); next: vitrina embed {out} TITLES --out vectors.parquet"
+    )
 
 
 @app.command

@@ -200,11 +200,13 @@ def test_amazon_m2(tmp_path: Path) -> None:
     dataset = open_source("amazon-m2", tmp_path)
     catalogue = read_catalogue(dataset.products)
     assert sessions_of(dataset, catalogue) == [
-        ["B09W9FND7K", "B09JSPLN1M", "B09M7GY217"],
-        ["B001", "B09JSPLN1M"],
+        ["DE:B09W9FND7K", "DE:B09JSPLN1M", "DE:B09M7GY217"],
+        ["UK:B001", "UK:B09JSPLN1M"],
     ]
-    assert titles_of(catalogue, "B09JSPLN1M") == ["Lampe", "Lamp"]
-    assert catalogue.counts["without_category"] == 4
+    # one id in two locales: two products, not two views of one
+    assert titles_of(catalogue, "DE:B09JSPLN1M") == ["Lampe"]
+    assert titles_of(catalogue, "UK:B09JSPLN1M") == ["Lamp"]
+    assert catalogue.counts["without_category"] == 5
     assert "no category" in dataset.note
 
 

@@ -177,6 +177,24 @@ def test_tables_that_will_not_do(tmp_path: Path, frame: pl.DataFrame, expected: 
         run(frame, out)
     assert one_line(error).startswith(f"the table given: {expected}")
     assert not list(out.parent.iterdir())
+    with pytest.raises(InputError):
+        run(frame, tmp_path / "new" / "out.parquet")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["scores", "scores.csv", "scores.parquet.gz"])
+def test_an_output_is_named_as_what_it_is(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError) as error:
+        run(pl.DataFrame({"title": ["a"]}), tmp_path / name)
+    expected = "the output is Parquet; give a name that ends in .parquet"
+    assert one_line(error) == f"{tmp_path / name}: {expected}"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tilde_in_an_output_is_a_letter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(pl.DataFrame({"title": ["a"]}), Path("~", "out.parquet"))
+    assert pl.read_parquet(tmp_path / "~" / "out.parquet", glob=False)["title"].to_list() == ["a"]
 
 
 def test_a_header_alone(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
@@ -11,9 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vitrina.data.stream import add_columns
 from vitrina.data.tables import (
     Catalogue,
     CatalogueColumns,
+    ids,
     read_catalogue,
     readable,
     require_columns,
@@ -147,6 +151,74 @@ def test_damaged_files_are_named_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(InputError) as error, readable(path):
             scan(path, "events").collect()
         assert f"{path}: can't be read (" in one_line(error), name
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.tsv", "a.jsonl"])
+def test_latin_1_is_told_apart_from_damage(tmp_path: Path, name: str) -> None:
+    table = pl.DataFrame({"product_id": ["1", "2"], "title": ["más", "año"]})
+    text = table.write_ndjson() if "json" in name else None
+    content = (text or table.write_csv(separator="\t" if "tsv" in name else ",")).encode("latin1")
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    with pytest.raises(InputError) as error:
+        read_catalogue(tmp_path / name)
+    assert one_line(error).startswith(f"{tmp_path / name}: can't be read (")
+    assert one_line(error).endswith("): save it as UTF-8 (in Excel: 'CSV UTF-8')")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("título,id\n".encode("latin1"), "save it as UTF-8 (in Excel: 'CSV UTF-8')"),
+        ("id,título\n1,más\n".encode("utf-16"), "is in UTF-16 or no text: save it as UTF-8"),
+        ("id,título\n1,más\n".encode("utf-16-le"), "is in UTF-16 or no text: save it as UTF-8"),
+        (
+            "id;título\n1;más, muy\n".encode(),
+            "no column 'título'; there are: id;título: save it wi",
+        ),
+        ("id\ttítulo\n1\tmás\n".encode(), "tabs are between the columns: rename it to .tsv"),
+    ],
+)
+def test_a_header_that_shows_how_a_text_was_saved(
+    tmp_path: Path, content: bytes, expected: str
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        require_columns(scan(path, "catalogue"), {"title": "título"}, path)
+    message = one_line(error)
+    assert message.startswith(f"{path}: ")
+    assert expected in message
+    assert "\0" not in message
+
+
+def test_files_that_may_not_be_read() -> None:
+    with TemporaryDirectory() as name:  # pytest's own folders are closed to other users
+        folder, closed = Path(name), Path(name) / "closed"
+        closed.mkdir()
+        (closed / "a.csv").write_bytes(CSV)
+        (folder / "a.csv").write_bytes(CSV)
+        (folder / "a.csv").chmod(0)
+        closed.chmod(0)
+        folder.chmod(0o755)
+        was_root = os.geteuid() == 0
+        if was_root:
+            os.seteuid(65534)
+        try:
+            for path in (folder / "a.csv", closed / "a.csv", closed):
+                with pytest.raises(InputError, match="right to read it") as error:
+                    add_columns(path, folder / "out.parquet", "title", dict, title="x", quiet=True)
+                assert f"{path}: can't be read (Permission denied" in one_line(error)
+        finally:
+            if was_root:
+                os.seteuid(0)
+            closed.chmod(0o700)
+
+
+def test_a_name_that_is_too_long(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"events: .*xx\.csv: can't be read \(File name too long\)"
+    ):
+        scan(tmp_path / ("x" * 300 + ".csv"), "events")
 
 
 def test_the_damaged_one_among_several_is_named(tmp_path: Path) -> None:
@@ -292,6 +364,17 @@ def test_ids_as_floats_are_whole_numbers() -> None:
     assert read_catalogue(table).product_ids.to_list() == [4, 2]
     with pytest.raises(InputError, match=r"'product_id' .Float64. can't hold ids"):
         read_catalogue(table.with_columns(product_id=pl.Series([0.5, 1, 2, 3])))
+
+
+@pytest.mark.parametrize("dtype", [pl.Float32, pl.Float64])
+def test_floats_are_ids_only_as_far_as_they_are_exact(dtype: type[pl.DataType]) -> None:
+    exact = 2**24 if dtype == pl.Float32 else 2**53
+    known = ids(pl.Series([exact - 1, 1 - exact, None], dtype=dtype), "id", "events.csv")
+    assert known.to_list() == [exact - 1, 1 - exact, None]
+    for number in (exact, -exact, 1e19, float("inf")):
+        with pytest.raises(InputError, match=r"events.csv: column 'id' .* can't hold ids") as error:
+            ids(pl.Series([1, number], dtype=dtype), "id", "events.csv")
+        one_line(error)
 
 
 def test_a_catalogue_without_any_product(tmp_path: Path) -> None:

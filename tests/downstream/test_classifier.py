@@ -251,6 +251,18 @@ def test_bad_input_is_named(encoder, titles, labels, message):
     assert "\n" not in str(caught.value)
 
 
+def test_strengths_of_a_search_may_be_numbers_of_numpy(encoder, products, tmp_path):
+    search = GridSearchCV(TitleClassifier(encoder), {"C": np.arange(1, 3)}, cv=2)
+    best = search.fit(products["title"], products["brand"]).best_estimator_
+    best.save(tmp_path / "model")
+    again = TitleClassifier.load(tmp_path / "model")
+    assert again.C == best.C
+    np.testing.assert_array_equal(again.coef_, best.coef_)
+    half = TitleClassifier(encoder, C=np.float32(0.5)).fit(products["title"], products["brand"])
+    same = TitleClassifier(encoder, C=0.5).fit(products["title"], products["brand"])
+    np.testing.assert_array_equal(half.coef_, same.coef_)
+
+
 def test_bad_parameters_are_named(encoder):
     for C in (0, -1.0, float("nan"), "1"):
         with pytest.raises(InputError, match="C: "):

@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import normalize
 
+from vitrina.downstream.classifier import TitleClassifier
 from vitrina.downstream.protocol import (
     Task,
     bag_of_words,
@@ -91,6 +92,14 @@ def test_bad_subsamples_are_named(task):
         learning_curve(
             Task("toy", np.array([0, 1, 0, 0], bool), np.arange(2), np.arange(2, 4)), {}, {}
         )
+
+
+def test_on_vectors_is_the_classifier_of_titles(task, encoder):
+    vectors = np.random.default_rng(6).standard_normal((400, 64)).astype(np.float32)
+    train, test = task.train, task.test
+    ours = on_vectors(vectors)(train, task.labels[train], test)
+    theirs = TitleClassifier(encoder).fit(vectors[train], task.labels[train])
+    np.testing.assert_allclose(ours, theirs.decision_function(vectors[test]), rtol=1e-9, atol=1e-12)
 
 
 def test_curve_is_the_naive_loop(task):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from vitrina.data.sessions import Sessions
 from vitrina.data.tables import Catalogue
@@ -320,3 +321,13 @@ def test_the_runs_folder_is_held_by_one_process_and_never_taken_from_others(
         other.communicate()
     run(catalogue, sessions, tmp_path / "shop", settings)
     assert not folder.path.exists()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_training_on_cuda_learns(
+    catalogue: Catalogue, sessions: Sessions, settings: Settings, tmp_path: Path
+) -> None:
+    encoder = train(catalogue, sessions, tmp_path / "e", settings, device="cuda", quiet=True)
+    log = [json.loads(line) for line in (tmp_path / "e" / "training.jsonl").open()]
+    assert log[-1]["loss"] < log[0]["loss"]
+    assert np.isfinite(encoder.transform(["MILK 1 GA"])).all()

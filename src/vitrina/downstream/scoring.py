@@ -119,12 +119,11 @@ def cross_validated(classifier: TitleClassifier, titles: Any, labels: Any) -> st
     labels = np.asarray(labels)
     classes, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     forms = np.array(classifier.encoder.weights.tokenizer.normalizer(titles), dtype=object)
-    distinct = [len(set(forms[codes == k])) for k in range(len(classes))]
-    if min(distinct) < FOLDS:
-        rare = classes[np.argmin(distinct)]
+    distinct = np.bincount([code for code, _ in set(zip(codes.tolist(), forms, strict=True))])
+    if (fewest := distinct.min()) < FOLDS:
+        rare = classes[distinct.argmin()]
         return (
-            f"no cross-validation: class '{rare}' has {min(distinct)} distinct titles, fewer than "
-            f"{FOLDS}"
+            f"no cross-validation: class '{rare}' has {fewest} distinct titles; {FOLDS} are needed"
         )
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
     splits = list(folds.split(forms, codes, forms))
