@@ -168,9 +168,8 @@ def train(
         inputs=inputs,
     )
     minutes = encoder.weights.training["minutes"]
-    notes.print(
-        f"encoder: {out} ({minutes:g} minutes); next: vitrina embed {out} TITLES --out vectors.parquet"
-    )
+    notes.print(f"encoder: {out}, after {minutes:g} minutes")
+    notes.print(f"next: vitrina embed {out} TITLES --out vectors.parquet")
 
 
 @app.command
