@@ -258,3 +258,8 @@ def test_another_process_gives_the_same_bits(
     )
     assert ran.stdout.strip() == "[]"
     np.testing.assert_array_equal(np.load(out), encoder.transform(titles))
+
+
+def test_others_may_read_what_is_saved(folder: Path) -> None:
+    modes = {path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert len(modes) == 1  # what the umask gives, for every file

@@ -171,7 +171,7 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             (folder / "encoder").mkdir(parents=True)
             encoder.weights.write_into(folder / "encoder")
             arrays = {"coef": self.coef_, "intercept": self.intercept_}
-            safetensors.numpy.save_file(arrays, folder / "classifier.safetensors")
+            (folder / "classifier.safetensors").write_bytes(safetensors.numpy.save(arrays))
             text = json.dumps(config, indent=1, ensure_ascii=False)
             (folder / "config.json").write_text(text + "\n", "utf-8")
             seal(folder, KIND, FORMAT_VERSION)
