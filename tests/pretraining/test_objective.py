@@ -148,3 +148,26 @@ def test_any_device_look_up_equals_the_kernels(data: TrainingData) -> None:
 def test_spread_tells_collapse() -> None:
     assert spread(torch.ones(50, 8)) == pytest.approx(0, abs=1e-6)
     assert spread(torch.randn(5000, 8)) == pytest.approx(1, abs=0.02)
+
+
+def test_a_step_of_real_size_is_the_same_to_the_last_bit(data: TrainingData) -> None:
+    """Resuming stands on it: torch adds up the gradient of a plain index in any order it likes,
+    once there are enough rows to share between threads."""
+    settings = Settings(hidden=24, projection=128)
+    start = initial_weights(data.tokenizer, dim=16, filters=4)
+    networks = Networks(settings, start, len(data.categories))
+    sessions = data.sessions.take(np.arange(600) % len(data.sessions))
+    views = data.views.values[data.views.offsets[sessions.values]].astype(np.int64)
+    batch = make_batch(data, sessions, views)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        seen = set()
+        for _ in range(30):
+            networks.zero_grad()
+            losses(networks, batch, 0.9).total.backward()
+            gradients = [p.grad.numpy().tobytes() for p in networks.parameters() if p.requires_grad]
+            seen.add(hash(tuple(gradients)))
+    finally:
+        torch.set_num_threads(threads)
+    assert len(seen) == 1

@@ -71,7 +71,8 @@ class _LookUp(torch.autograd.Function):
 def look_up(table: Tensor, bias: Tensor, titles: Ragged) -> Tensor:
     """`kernels.encode` in torch operations, for any device."""
     device, filters = table.device, len(bias) // len(WIDTHS)
-    rows = table[torch.from_numpy(titles.values.astype(np.int64)).to(device)]  # (total, 14·filters)
+    pieces = torch.from_numpy(titles.values.astype(np.int64)).to(device)
+    rows = table.index_select(0, pieces)  # (total, 14·filters)
     title = torch.from_numpy(np.repeat(np.arange(len(titles)), titles.lengths)).to(device)
     pooled, block = [], 0
     for width in WIDTHS:

@@ -41,9 +41,12 @@ def losses(networks: Networks, batch: Batch, alpha: float) -> Losses:
         with torch.no_grad():
             target_y = networks.target["encoder"](tensors["pieces"], batch.titles)
             target = functional.normalize(networks.target["projector"](target_y, weight))
+        # index_select, not [ ]: torch sums the latter's gradient in no fixed order, and a resumed
+        # run would end with other weights
+        title = tensors["visit_title"]
         byol = byol_loss(
-            online[tensors["visit_title"]],
-            target[tensors["visit_title"]],
+            online.index_select(0, title),
+            target.index_select(0, title),
             tensors["visit_session"],
             batch.pairs,
         )
