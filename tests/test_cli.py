@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -163,7 +164,11 @@ def test_mistakes_with_an_encoder(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Unknown option" in mistake(capsys, *embed, "--bogus")
     assert "--out" in mistake(capsys, *embed[:3])
     assert "-k" in mistake(capsys, "similar", "encoder", "products.csv", "milk", "-k", "many")
+    assert "no word" in mistake(capsys, "similar", "encoder", "products.csv", "!?")
+    assert run("similar", "encoder", "products.csv", "--", "-5 gloves") == 0
 
+    Path("encoder/README.md").write_text("our notes")  # a model card is for people to edit
+    assert run("inspect", "encoder") == 0
     config = json.loads(Path("encoder/manifest.json").read_text())
     Path("encoder/manifest.json").write_text(json.dumps({**config, "format_version": 99}))
     assert "pip install -U vitrina" in mistake(capsys, "inspect", "encoder")
@@ -226,3 +231,41 @@ def test_training_without_torch_names_the_command_that_installs_it() -> None:
     assert done.stderr == (
         "vitrina: this needs the package 'torch': install it with: pip install 'vitrina[train]'\n"
     )
+
+
+@pytest.mark.usefixtures("shop", "small_recipe")
+def test_unusable_events_are_said_even_when_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    events = pl.read_parquet("events.parquet")
+    time = [None if row < 50 else t for row, t in enumerate(events["timestamp"])]
+    events.with_columns(timestamp=pl.Series(time)).write_parquet("events.parquet")
+    assert run(*TRAIN, "--gap", "1h", "--threads", "1", "--quiet") == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: events that can't be used: null time 50")
+
+
+@pytest.mark.usefixtures("shop")
+@pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM"])
+def test_a_stopped_command_says_how_to_go_on(signal_name: str) -> None:
+    Path("slow.py").write_text(
+        "import sys, time\n"
+        "from vitrina.pretraining import settings, train\n"
+        "full, step = settings.preset, train.Trainer.step\n"
+        "small = dict(pieces=300, dim=16, filters=4, hidden=24, projection=8, epochs=1000)\n"
+        "settings.preset = lambda name, **changes: full(name, **{**small, **changes})\n"
+        "def slow(self, batch, number):\n"
+        "    print('step', flush=True); time.sleep(0.1); return step(self, batch, number)\n"
+        "train.Trainer.step = slow\n"
+        "from vitrina.cli import main; main(sys.argv[1:])\n"
+    )
+    pipe = subprocess.PIPE
+    command = [sys.executable, "slow.py", *TRAIN, "--gap", "1h", "--threads", "1", "--quiet"]
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.readline()
+        process.send_signal(getattr(signal, signal_name))
+        message = process.stderr.read().splitlines()[-1]
+        assert process.wait() == 1
+    assert message.startswith("vitrina: stopped and saved at step 1 ")
+    assert "--resume" in message
+    assert not Path("encoder").exists()

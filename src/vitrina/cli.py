@@ -24,6 +24,7 @@ app = App(
     help="Product embeddings from browsing sessions: train one title encoder, use it everywhere.",
     version=vitrina.__version__,
     default_parameter=Parameter(negative=()),
+    suppress_keyboard_interrupt=False,  # main says what was saved, and how to go on
 )
 classify = App(name="classify", help="Classify titles with a frozen encoder and few labels.")
 app.command(classify)
@@ -98,7 +99,7 @@ def train(
 
     Example: `vitrina train --events visits.parquet --products catalogue.csv --out encoder`
     """
-    from vitrina.data.sessions import parse_gap, sessionize
+    from vitrina.data.sessions import UNUSABLE, parse_gap, sessionize
     from vitrina.data.sources import open_source
     from vitrina.data.tables import CatalogueColumns, EventColumns, Source, read_catalogue
     from vitrina.pretraining import settings as training
@@ -115,7 +116,8 @@ def train(
     notes = console(stderr=True, quiet=quiet)
 
     dataset = open_source(source, path) if source else None
-    gap = gap or (dataset.gap if dataset else "30m")
+    if gap is None:
+        gap = dataset.gap if dataset else "30m"
     parse_gap(gap)  # before minutes of reading
     changes = {"alpha": alpha, "epochs": epochs, "max_minutes": max_minutes}
     settings = training.preset(
@@ -154,6 +156,9 @@ def train(
             product_ids=catalogue.product_ids,
         )
         notes.print(f"sessions: {counted(sessions.counts)}")
+        lost = {name: sessions.counts[name] for name in UNUSABLE if sessions.counts[name]}
+        if lost:
+            console(stderr=True).print(f"warning: events that can't be used: {counted(lost)}")
     encoder = run_training(
         catalogue,
         sessions,
@@ -210,6 +215,8 @@ def similar(
     """Show the products whose titles are most like a title.
 
     Example: `vitrina similar encoder catalogue.parquet "zapatillas running mujer" -k 5`
+
+    A title that begins with a dash goes behind `--`.
     """
     from vitrina.encoder.catalogue import most_similar
     from vitrina.encoder.title_encoder import TitleEncoder
@@ -295,8 +302,9 @@ def inspect(folder: Annotated[Path, Parameter(help="An encoder or classifier.")]
         classes = TitleClassifier.load(folder).classes_.tolist()
         console().print(f"classifier of: {', '.join(map(str, classes))}")
         folder = folder / "encoder"
-    EncoderWeights.load(folder)  # whole and undamaged
-    Console().print(Markdown((folder / "README.md").read_text("utf-8")))
+    weights = EncoderWeights.load(folder)
+    console().print("checked: whole and undamaged\n")
+    Console().print(Markdown(weights.model_card()))
 
 
 @app.command

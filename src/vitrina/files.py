@@ -22,8 +22,8 @@ MANIFEST = "manifest.json"
 def refuse_existing(path: Path, force: bool, kind: str | None = None) -> None:
     """Raise InputError if `path` may not be written.
 
-    `force` replaces like with like: a file with a file, a sealed (or empty) folder with a folder
-    of the same kind. Never somebody else's folder.
+    `force` replaces like with like: a file with a file, a sealed folder with a folder of the same
+    kind. Never somebody else's folder; an empty one needs no force.
 
     Parameters
     ----------
@@ -34,13 +34,14 @@ def refuse_existing(path: Path, force: bool, kind: str | None = None) -> None:
     """
     if path.name in ("", ".."):
         raise InputError(f"{path}: is no name for an output; give one, such as {path / 'out'}")
-    if path.exists() and not force:
+    empty = path.is_dir() and kind is not None and not any(path.iterdir())
+    if path.exists() and not empty and not force:
         raise InputError(f"{path}: exists already; choose another path or replace it with --force")
     if path.is_dir() and kind is None:
         raise InputError(f"{path}: is a folder, which a file can't replace; choose another path")
     if path.is_file() and kind is not None:
         raise InputError(f"{path}: is a file, which a {kind} can't replace; choose another path")
-    if path.is_dir() and any(path.iterdir()):
+    if path.is_dir() and not empty:
         if not (path / MANIFEST).exists():
             raise InputError(f"{path}: is a folder that vitrina didn't write; choose another path")
         if kind_of(path) != kind:
@@ -92,8 +93,12 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def seal(folder: Path, kind: str, format_version: int) -> None:
-    """Write the folder's manifest: what it is, its format, and each file's size and SHA-256."""
-    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    """Write the folder's manifest: what it is, its format, and each file's size and SHA-256.
+
+    Model cards (README.md) are for people, who may edit them: they are left out.
+    """
+    files_inside = (p for p in folder.rglob("*") if p.is_file() and p.name != "README.md")
+    names = sorted(p.relative_to(folder).as_posix() for p in files_inside)
     files = {
         name: {"bytes": (folder / name).stat().st_size, "sha256": file_digest(folder / name)}
         for name in names

@@ -269,3 +269,13 @@ def test_bad_parameters_are_named(encoder):
             TitleClassifier(encoder, C=C).fit(["a", "b"], [0, 1])
     with pytest.raises(InputError, match=r"TitleEncoder\.load"):
         TitleClassifier("demo/encoder").fit(["a", "b"], [0, 1])
+
+
+@pytest.mark.parametrize("output", ["pandas", "polars"])
+def test_an_encoder_set_to_give_frames_serves_as_well(encoder, products, output):
+    titles, brands = products["title"][:200], products["brand"][:200]
+    framed = clone(encoder).set_output(transform=output)
+    expected = TitleClassifier(encoder).fit(titles, brands).decision_function(titles)
+    module._vectors.clear()
+    ours = TitleClassifier(framed).fit(titles, brands).decision_function(titles)
+    np.testing.assert_array_equal(ours, expected)

@@ -157,7 +157,7 @@ def test_one_column_among_others(encoder: TitleEncoder) -> None:
     )
     for column in ("title", ["title"]):
         columns = ColumnTransformer(
-            [("text", encoder, column), ("rest", "passthrough", ["price"])]
+            [("text", clone(encoder), column), ("rest", "passthrough", ["price"])]
         ).fit(frame)
         out = columns.transform(frame)
         np.testing.assert_array_equal(out[:, :64], encoder.transform(frame["title"]))

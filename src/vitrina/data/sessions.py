@@ -25,6 +25,9 @@ from vitrina.data.tables import (
 from vitrina.errors import InputError
 from vitrina.ragged import Ragged, offsets_of
 
+UNUSABLE = ("null_user", "null_time", "bad_time", "null_product", "not_in_catalogue")
+"""Reasons of `Sessions.counts` that speak of the data's quality, not of the method."""
+
 _GAP = re.compile(r"(?=.)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", flags=re.ASCII)
 _MICROSECOND = timedelta(microseconds=1)
 _TIME_FORMS = ["%Y-%m-%d"] + [

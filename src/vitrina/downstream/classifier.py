@@ -255,7 +255,7 @@ def _vectors_of(
         return rows
     known = _vectors.setdefault(encoder.weights, {})
     new = list(dict.fromkeys(title for title in rows if title not in known))
-    encoded = encoder.transform(new)
+    encoded = np.ascontiguousarray(encoder.transform(new))  # set_output may make it a frame
     fresh = dict(zip(new, encoded, strict=True))
     found = [fresh[title] if title in fresh else known[title] for title in rows]
     room = max(_REMEMBERED - len(known), 0)

@@ -37,7 +37,7 @@ def embed_file(
     """
 
     def vectors(titles: pl.Series) -> dict[str, pa.Array]:
-        array = encoder.transform(titles)
+        array = np.ascontiguousarray(encoder.transform(titles))  # set_output may make it a frame
         flat = pa.array(array.ravel())
         return {VECTOR: pa.FixedSizeListArray.from_arrays(flat, array.shape[1])}
 
@@ -57,11 +57,14 @@ def most_similar(
     Raises
     ------
     InputError
-        see `vitrina.data.stream.title_batches`; k < 1; the table has a column `similarity`
+        see `vitrina.data.stream.title_batches`; k < 1; a query without a word; the table has a
+        column `similarity`
     """
     if k < 1:
         raise InputError(f"k: {k} should be 1 or more")
-    wanted = unit_length(encoder.transform([query]))[0]
+    if not any(encoder.weights.tokenizer.normalizer([query])):
+        raise InputError(f"title: '{query}' has no word to look for; give one that has")
+    wanted = unit_length(np.asarray(encoder.transform([query])))[0]
     best: pl.DataFrame | None = None
     for batch in title_batches(source, title_column):
         rows = batch.drop_nulls(title_column).unique(
@@ -69,7 +72,7 @@ def most_similar(
         )
         if SIMILARITY in rows.columns:
             raise InputError(f"titles: have a column '{SIMILARITY}' already; rename it")
-        vectors = unit_length(encoder.transform(rows[title_column]))
+        vectors = unit_length(np.asarray(encoder.transform(rows[title_column])))
         # a matrix product would round a row's sum by its place in the batch, and part ties
         similarity = np.einsum("ij,j->i", vectors, wanted)
         rows = rows.with_columns(pl.Series(SIMILARITY, similarity))

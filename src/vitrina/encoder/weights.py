@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import threading
 from collections.abc import Mapping
@@ -124,8 +123,15 @@ class EncoderWeights:
         # through bytes: save_file would hide the file from every other user
         (folder / "model.safetensors").write_bytes(safetensors.numpy.save(arrays))
         (folder / "tokenizer.model").write_bytes(self.tokenizer.model)
+        config = self._config()
+        text = json.dumps(config, indent=1, ensure_ascii=False)
+        (folder / "config.json").write_text(text + "\n", "utf-8")
+        (folder / "README.md").write_text(self.model_card(), "utf-8")
+        seal(folder, KIND, FORMAT_VERSION)
+
+    def _config(self) -> dict[str, Any]:
         pieces, dim = self.embeddings.shape
-        config = {
+        return {
             "vitrina": vitrina.__version__,
             "model": {
                 "pieces": pieces,
@@ -136,10 +142,35 @@ class EncoderWeights:
             "normalization": self.tokenizer.normalizer.settings(),
             "training": self.training,
         }
-        text = json.dumps(config, indent=1, ensure_ascii=False)
-        (folder / "config.json").write_text(text + "\n", "utf-8")
-        (folder / "README.md").write_text(_model_card(config), "utf-8")
-        seal(folder, KIND, FORMAT_VERSION)
+
+    def model_card(self) -> str:
+        """How to use the encoder and how it was trained, in Markdown."""
+        pieces, dim = self.embeddings.shape
+        normalizer = self.tokenizer.normalizer
+        lines = [
+            "# A title encoder made by vitrina",
+            "",
+            "```python",
+            "from vitrina import TitleEncoder",
+            "",
+            "encoder = TitleEncoder.load('the path of this folder')",
+            f"vectors = encoder.transform(['a title'])  # (1, {len(self.bias)}) float32",
+            "```",
+            "",
+            f"Text CNN over {pieces:,} SentencePiece pieces of {dim} numbers, widths "
+            f"{', '.join(map(str, WIDTHS))}, {len(self.bias) // len(WIDTHS)} filters each. "
+            f"Normalisation: {normalizer.style}, language {normalizer.language or 'none'}.",
+            "",
+        ]
+        if not self.training:
+            return "\n".join([*lines, "Never trained: its weights are random.", ""])
+        lines += ["## How it was trained", "", "| what | value |", "|---|---|"]
+        for name, value in self.training.items():
+            shown = value
+            if isinstance(value, dict):
+                shown = ", ".join(f"{key.replace('_', ' ')} {part}" for key, part in value.items())
+            lines.append(f"| {name.replace('_', ' ')} | {shown} |")
+        return "\n".join([*lines, ""])
 
     @classmethod
     def load(cls, path: str | Path) -> EncoderWeights:
@@ -185,31 +216,3 @@ def initial_weights(
     weights = np.concatenate(blocks, axis=1).astype(np.float32)
     assert weights.shape == (dim, BLOCKS * filters)
     return EncoderWeights(embeddings, weights, np.concatenate(biases).astype(np.float32), tokenizer)
-
-
-def _model_card(config: Mapping[str, Any]) -> str:
-    """The folder's README: how to use the encoder and how it was trained."""
-    model, training = config["model"], copy.copy(config["training"])
-    lines = [
-        "# A title encoder made by vitrina",
-        "",
-        "```python",
-        "from vitrina import TitleEncoder",
-        "",
-        "encoder = TitleEncoder.load('this folder')",
-        f"vectors = encoder.transform(['a title'])  # (1, {model['filters'] * 4}) float32",
-        "```",
-        "",
-        f"Text CNN over {model['pieces']:,} SentencePiece pieces of {model['dim']} numbers, widths "
-        f"{', '.join(map(str, model['widths']))}, {model['filters']} filters each.",
-        "",
-    ]
-    if not training:
-        return "\n".join([*lines, "Never trained: its weights are random.", ""])
-    lines += ["## How it was trained", "", "| what | value |", "|---|---|"]
-    for name, value in training.items():
-        shown = value
-        if isinstance(value, dict):
-            shown = ", ".join(f"{key.replace('_', ' ')} {part}" for key, part in value.items())
-        lines.append(f"| {name.replace('_', ' ')} | {shown} |")
-    return "\n".join([*lines, ""])

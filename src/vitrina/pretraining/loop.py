@@ -82,15 +82,14 @@ def steps_within(
     seconds: float, steps: int, data: TrainingData, settings: Settings, device: torch.device
 ) -> int:
     """How many of the steps fit into the time: from a few, with networks that are thrown away."""
-    if steps < 4:
-        return steps
     trainer, batches = Trainer(data, settings, steps, device), Batches(data, settings)
-    warm, timed = 2, min(steps - 2, 10)
-    for number in range(warm):  # compile, and fill the caches
-        trainer.step(batches[number], number)
     begun = time.monotonic()
-    for number in range(warm, warm + timed):
-        trainer.step(batches[number], number)
-    each = (time.monotonic() - begun) / timed
-    left = seconds - each * (warm + timed)
+    trainer.step(batches[0], 0)  # compiles and fills the caches
+    warm, number = time.monotonic(), 0
+    # a twentieth of the time, and one step, is enough to know by
+    while number < 1 or (number < 10 and time.monotonic() - begun < seconds / 20):
+        number += 1
+        trainer.step(batches[number % steps], number % steps)
+    each = (time.monotonic() - warm) / number
+    left = seconds - (time.monotonic() - begun)
     return max(1, min(steps, int(left * 0.92 / each)))  # some room: the machine may slow down

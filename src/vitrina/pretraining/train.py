@@ -233,6 +233,11 @@ def _prepare(
                     f"plan: {planned:,} of {steps:,} steps fit into {settings.max_minutes:g} "
                     "minutes; the schedules end with them"
                 )
+            if (seen := planned * settings.epochs / steps) < 1:
+                progress.warn(
+                    f"warning: {settings.max_minutes:g} minutes are too few to see every pair once "
+                    f"({seen:.0%} of them); a longer run makes a better encoder"
+                )
     return {
         "steps": planned,
         "steps_of_all_epochs": steps,
