@@ -131,9 +131,13 @@ def train(
     catalogue_columns = CatalogueColumns(product_column, title_column, category_column)
     event_columns = EventColumns(user_column, time_column, product_column)
     inputs = {
-        **{"source": source, "path": path, "events": events, "products": products},
-        **{"gap": gap, "max_session": max_session},
-        **{"columns": [*asdict(event_columns).values(), title_column, category_column]},
+        "source": source,
+        "path": path,
+        "events": events,
+        "products": products,
+        "gap": gap,
+        "max_session": max_session,
+        "columns": [*asdict(event_columns).values(), title_column, category_column],
     }
     catalogue = sessions = None
     if not (resume and RunFolder.of(out).prepared):
@@ -299,10 +303,11 @@ def inspect(folder: Annotated[Path, Parameter(help="An encoder or classifier.")]
     from vitrina.files import kind_of
 
     if kind_of(folder) == KIND:
-        classes = TitleClassifier.load(folder).classes_.tolist()
-        console().print(f"classifier of: {', '.join(map(str, classes))}")
-        folder = folder / "encoder"
-    weights = EncoderWeights.load(folder)
+        classifier = TitleClassifier.load(folder)
+        console().print(f"classifier of: {', '.join(map(str, classifier.classes_.tolist()))}")
+        weights = classifier.encoder.weights
+    else:
+        weights = EncoderWeights.load(folder)
     console().print("checked: whole and undamaged\n")
     Console().print(Markdown(weights.model_card()))
 

@@ -32,8 +32,7 @@ def refuse_existing(path: Path, force: bool, kind: str | None = None) -> None:
     kind : str, optional
         What the folder to be written holds; a file is to be written by default.
     """
-    if path.name in ("", ".."):
-        raise InputError(f"{path}: is no name for an output; give one, such as {path / 'out'}")
+    require_name(path)
     empty = path.is_dir() and kind is not None and not any(path.iterdir())
     if path.exists() and not empty and not force:
         raise InputError(f"{path}: exists already; choose another path or replace it with --force")
@@ -44,16 +43,21 @@ def refuse_existing(path: Path, force: bool, kind: str | None = None) -> None:
     if path.is_dir() and not empty:
         if not (path / MANIFEST).exists():
             raise InputError(f"{path}: is a folder that vitrina didn't write; choose another path")
-        if kind_of(path) != kind:
+        if (found := kind_of(path)) != kind:
             raise InputError(
-                f"{path}: holds a {kind_of(path)}, which a {kind} can't replace; "
-                "choose another path"
+                f"{path}: holds a {found}, which a {kind} can't replace; choose another path"
             )
     for parent in path.parents:
         if parent.exists():
             if not parent.is_dir():
                 raise InputError(f"{path}: {parent} is a file, not a folder; choose another path")
             break
+
+
+def require_name(path: Path) -> None:
+    """Raise InputError if an output's path has no last name, as '.' hasn't."""
+    if path.name in ("", ".."):
+        raise InputError(f"{path}: is no name for an output; give one, such as {path / 'out'}")
 
 
 @contextmanager

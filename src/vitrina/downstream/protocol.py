@@ -185,12 +185,13 @@ def summarise(curve: pl.DataFrame) -> pl.DataFrame:
 def on_vectors(vectors: npt.NDArray[np.floating[Any]]) -> Model:
     """The classifier of `TitleClassifier` on ready vectors, (n, d), one for each row of the task
     (paper §4; at unit length, see there)."""
+    features = features_of(vectors)  # once, not for every subsample
 
     def model(train: Rows, labels: Labels, test: Rows) -> Scores:
         # one BLAS thread: sums in one order, so the same AUC however many processors there are
         with threadpool_limits(1, "blas"):
-            fitted = regression().fit(features_of(vectors[train]), labels)
-            scores: Scores = fitted.decision_function(features_of(vectors[test]))
+            fitted = regression().fit(features[train], labels)
+            scores: Scores = fitted.decision_function(features[test])
         return scores
 
     return model

@@ -123,15 +123,8 @@ class EncoderWeights:
         # through bytes: save_file would hide the file from every other user
         (folder / "model.safetensors").write_bytes(safetensors.numpy.save(arrays))
         (folder / "tokenizer.model").write_bytes(self.tokenizer.model)
-        config = self._config()
-        text = json.dumps(config, indent=1, ensure_ascii=False)
-        (folder / "config.json").write_text(text + "\n", "utf-8")
-        (folder / "README.md").write_text(self.model_card(), "utf-8")
-        seal(folder, KIND, FORMAT_VERSION)
-
-    def _config(self) -> dict[str, Any]:
         pieces, dim = self.embeddings.shape
-        return {
+        config = {
             "vitrina": vitrina.__version__,
             "model": {
                 "pieces": pieces,
@@ -142,6 +135,10 @@ class EncoderWeights:
             "normalization": self.tokenizer.normalizer.settings(),
             "training": self.training,
         }
+        text = json.dumps(config, indent=1, ensure_ascii=False)
+        (folder / "config.json").write_text(text + "\n", "utf-8")
+        (folder / "README.md").write_text(self.model_card(), "utf-8")
+        seal(folder, KIND, FORMAT_VERSION)
 
     def model_card(self) -> str:
         """How to use the encoder and how it was trained, in Markdown."""

@@ -26,7 +26,7 @@ from vitrina.encoder.kernels import default_threads
 from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.encoder.weights import KIND
 from vitrina.errors import InputError, MissingExtraError
-from vitrina.files import atomic_path, refuse_existing, write_json
+from vitrina.files import atomic_path, refuse_existing, require_name, write_json
 from vitrina.pretraining.dataset import TrainingData
 from vitrina.pretraining.settings import Settings
 from vitrina.progress import Progress
@@ -59,12 +59,9 @@ class RunFolder:
 
     @classmethod
     def of(cls, out: str | Path) -> RunFolder:
-        """The run that would end as the folder `out`; its name must be one (see `files`)."""
+        """The run that would end as the folder `out`."""
         out = Path(out)
-        if out.name in ("", ".."):
-            raise InputError(
-                f"{out}: is no name for an encoder; give one, such as {out / 'encoder'}"
-            )
+        require_name(out)
         return cls(out.with_name(out.name + ".training"))
 
     @property
