@@ -295,6 +295,7 @@ def test_time_that_is_up_ends_the_run_for_good_and_nothing_foreign_is_replaced(
     shutil.rmtree(out)
     resumed = train(None, None, out, long, resume=True, quiet=True)
     assert resumed.weights.training["steps_done"] == log[-1]["step"]
+    assert resumed.weights.training["last"]["loss"] == log[-1]["loss"]
 
 
 def test_the_runs_folder_is_held_by_one_process_and_never_taken_from_others(

@@ -273,7 +273,7 @@ def _run(
     begun, before = time.monotonic(), float(position["seconds"])
     seconds, saved = before, begun
     logged, warned = (position["pairs"], seconds), False
-    record: dict[str, Any] = {}
+    record: dict[str, Any] = position.get("record", {})  # the last, should no step be left
 
     with (
         Progress("training", steps, done=position["step"], quiet=quiet) as progress,
@@ -321,7 +321,7 @@ def _run(
                 break
             if due:
                 os.fsync(log.fileno())
-                position |= {"seconds": seconds, "log_bytes": log.tell()}
+                position |= {"seconds": seconds, "log_bytes": log.tell(), "record": record}
                 if late:
                     position["steps"] = done
                 save_checkpoint(run.checkpoint, trainer.networks, trainer.optimizer, position)
