@@ -22,15 +22,14 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 import vitrina
-from vitrina import report
+from vitrina.baselines.linear import BagOfWords, OnVectors
 from vitrina.data.sessions import Sessions, sessionize
 from vitrina.data.sources import open_source
 from vitrina.data.tables import Catalogue, read_catalogue
 from vitrina.downstream.protocol import (
+    Model,
     Task,
-    bag_of_words,
     learning_curve,
-    on_vectors,
     split_titles,
     subsamples,
     summarise,
@@ -40,6 +39,7 @@ from vitrina.encoder.title_encoder import TitleEncoder, unit_length
 from vitrina.encoder.weights import initial_weights
 from vitrina.errors import MissingExtraError
 from vitrina.files import atomic_path, refuse_existing, seal, write_json
+from vitrina.report.demo import demo_page, product_map
 from vitrina.text.normalize import Normalizer
 
 KIND = "vitrina demo"
@@ -163,7 +163,7 @@ class _Demo:
         self.show_neighbours(neighbours)
         self.seconds["total"] = round(time.perf_counter() - start, 2)
         summary = {
-            "auc": _nested(curve, "auc"),
+            "auc": _nested(curve, "value"),
             "auc_std": _nested(curve, "std"),
             "seconds": self.seconds,
             "data": counts,
@@ -174,8 +174,8 @@ class _Demo:
         steps = next_steps(out, neighbours["title"][0])
         log = [json.loads(line) for line in (folder / "encoder" / "training.jsonl").open()]
         names, departments = mapped["title"].to_list(), mapped["department"].to_list()
-        drawn = report.product_map(points, names, departments)
-        html = report.demo_page(summary, curve, log, _without_repeats(neighbours), drawn, steps)
+        drawn = product_map(points, names, departments)
+        html = demo_page(summary, curve, log, _without_repeats(neighbours), drawn, steps)
         (folder / "report.html").write_text(html, "utf-8")
         write_json(folder / "summary.json", summary)
         seal(folder, KIND, 1)
@@ -193,7 +193,7 @@ class _Demo:
         catalogue = read_catalogue(source.products)
         products = product_table(catalogue)
         keys = Normalizer(LANGUAGE)(products["title"])
-        rows = split_titles(keys, {"train": 1 - TEST, "test": TEST}, self.seed)["test"]
+        rows = split_titles(keys, {"test": TEST, "train": 1 - TEST}, self.seed)["test"]
         products = products.with_columns(
             test=pl.int_range(pl.len()).is_in(pl.Series(rows).implode())
         )
@@ -217,14 +217,16 @@ class _Demo:
         self, products: pl.DataFrame, features: Mapping[str, npt.NDArray[np.float32]]
     ) -> pl.DataFrame:
         """Learning curves of both tasks, mean and standard deviation."""
-        models = {name: on_vectors(vectors) for name, vectors in features.items()}
-        models["bag_of_words"] = bag_of_words(products["title"].to_list())
+        models: list[Model] = [
+            OnVectors(name=name, vectors=vectors) for name, vectors in features.items()
+        ]
+        models.append(BagOfWords(name="bag_of_words"))
         curves = []
         for task in tasks(products):
             drawn = subsamples(task, SIZES, seed=self.seed)
-            for name, model in models.items():
-                curves.append(learning_curve(task, {name: model}, drawn))
-                self.say(f"  {task.name}, {name}: {curves[-1]['seconds'].sum():.1f} s")
+            for model in models:
+                curves.append(learning_curve(task, [model], drawn))
+                self.say(f"  {task.name}, {model.name}: {curves[-1]['seconds'].sum():.1f} s")
         return summarise(pl.concat(curves))
 
     def show_curves(self, curve: pl.DataFrame) -> None:
@@ -235,7 +237,7 @@ class _Demo:
             for size in SIZES:
                 table.add_column(f"{size:,}", justify="right", no_wrap=True)
             for (model,), rows in part.group_by("model", maintain_order=True):
-                figures = zip(rows["auc"], rows["std"], strict=True)
+                figures = zip(rows["value"], rows["std"], strict=True)
                 shown = (f"{auc:.3f}±{std:.3f}".replace("±0.", "±.") for auc, std in figures)
                 table.add_row(str(model), *shown)
             self.results.print(table)
@@ -299,9 +301,12 @@ def tasks(products: pl.DataFrame) -> list[Task]:
     return [
         Task(
             label.name,
+            "binary",
+            products["title"].to_list(),
             label.fill_null(False).to_numpy(),
-            (label.is_not_null() & ~test).arg_true().cast(pl.Int64).to_numpy(),
-            (label.is_not_null() & test).arg_true().cast(pl.Int64).to_numpy(),
+            train=(label.is_not_null() & ~test).arg_true().cast(pl.Int64).to_numpy(),
+            validation=np.empty(0, np.int64),
+            test=(label.is_not_null() & test).arg_true().cast(pl.Int64).to_numpy(),
         )
         for label in labels
     ]
@@ -389,6 +394,6 @@ def _without_repeats(neighbours: pl.DataFrame) -> list[tuple[str, str, str]]:
 def _nested(curve: pl.DataFrame, column: str) -> dict[str, dict[str, dict[str, float]]]:
     """task -> model -> number of labels -> value."""
     nested: dict[str, dict[str, dict[str, float]]] = {}
-    for task, model, labels, value in curve.select("task", "model", "labels", column).iter_rows():
-        nested.setdefault(task, {}).setdefault(model, {})[str(labels)] = round(value, 4)
+    for task, model, size, value in curve.select("task", "model", "size", column).iter_rows():
+        nested.setdefault(task, {}).setdefault(model, {})[str(size)] = round(value, 4)
     return nested

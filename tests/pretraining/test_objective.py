@@ -10,7 +10,7 @@ from vitrina.encoder.weights import initial_weights
 from vitrina.pretraining.batches import make_batch
 from vitrina.pretraining.dataset import TrainingData
 from vitrina.pretraining.networks import EncoderNetwork, Head, Networks, _LookUp, look_up
-from vitrina.pretraining.objective import losses, spread
+from vitrina.pretraining.objective import losses, simclr_loss, spread
 from vitrina.pretraining.settings import Settings
 from vitrina.ragged import Ragged
 
@@ -102,6 +102,38 @@ def test_sessions_equal_pairs_in_loss_and_gradient(
     for ours, theirs in zip(gradients, expected_gradients, strict=True):
         assert theirs.abs().max() > 0
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
+
+
+def test_simclr_equals_its_equation(data: TrainingData) -> None:
+    sessions, views = data.sessions.take(np.arange(6)), None
+    views = data.views.values[data.views.offsets[sessions.values]].astype(np.int64)
+    batch = make_batch(data, sessions, views)
+    rng = torch.Generator().manual_seed(0)
+    z = functional.normalize(torch.randn(len(views), 8, generator=rng, dtype=torch.float64))
+    z.requires_grad_()
+    title, session = batch.visit_title.tolist(), batch.visit_session.tolist()
+    assert len(set(title)) < len(title)  # a title of two sessions isn't its own negative
+    similar = torch.exp(z @ z.T / 0.1)
+    visits, total = range(len(z)), 0
+    for i in visits:
+        others = [k for k in visits if session[k] != session[i] and title[k] != title[i]]
+        negatives = sum(similar[i, k] for k in others)
+        for j in visits:
+            if j != i and session[j] == session[i]:
+                total = total - torch.log(similar[i, j] / (similar[i, j] + negatives))
+    expected = total / batch.pairs
+    numbers = torch.from_numpy(batch.visit_title), torch.from_numpy(batch.visit_session)
+    loss = simclr_loss(z, *numbers, batch.pairs)
+    torch.testing.assert_close(loss, expected, rtol=1e-9, atol=1e-9)
+    gradients = [torch.autograd.grad(value, z)[0] for value in (loss, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-9)
+
+
+def test_one_session_has_nothing_to_contrast(data: TrainingData) -> None:
+    z = functional.normalize(torch.randn(3, 8)).requires_grad_()
+    loss = simclr_loss(z, torch.arange(3), torch.zeros(3, dtype=torch.long), 3)
+    assert loss.item() == 0
+    assert torch.isfinite(torch.autograd.grad(loss, z)[0]).all()
 
 
 def test_a_partner_without_category_adds_nothing(data: TrainingData) -> None:

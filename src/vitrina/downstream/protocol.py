@@ -1,4 +1,4 @@
-"""How encoders are compared: splits by title, random subsamples, learning curves (paper §4).
+"""How models are compared: splits by title, random subsamples, one cell after the other (paper §4).
 
 Everything random follows from a seed that belongs in the result's record, and no model takes part
 in it: all models learn from the same rows and are judged on the same rows.
@@ -6,52 +6,173 @@ in it: all models learn from the same rows and are judged on the same rows.
 
 from __future__ import annotations
 
+import hashlib
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.metrics import roc_auc_score
-from threadpoolctl import threadpool_limits
 
-from vitrina.downstream.classifier import features_of, regression
-from vitrina.errors import InputError
+from vitrina.downstream.metrics import PRIMARY, Kind, bootstrap, metrics
+from vitrina.errors import InputError, MissingExtraError
 
 Rows: TypeAlias = npt.NDArray[np.int64]
-Labels: TypeAlias = npt.NDArray[np.bool_]
+Labels: TypeAlias = npt.NDArray[Any]
 Scores: TypeAlias = npt.NDArray[np.float64]
+Part: TypeAlias = Literal["train", "validation", "test"]
 
-Model: TypeAlias = Callable[[Rows, Labels, Rows], Scores]
-"""Learns from some rows of a task with their labels, scores other rows: higher is more likely."""
-
-LABELS = (100, 500, 1_000, 5_000, 10_000, 50_000, 100_000)
+SIZES = (100, 500, 1_000, 5_000, 10_000, 50_000, 100_000)
 """Sizes of the training subsamples (paper §4)."""
 REPEATS = 5
 """Random subsamples of each size (paper §4)."""
-FRACTIONS: Mapping[str, float] = {"train": 0.6, "test": 0.2, "validation": 0.2}
-"""The split of the paper's §4."""
+FRACTIONS: Mapping[str, float] = {"test": 0.2, "validation": 0.2, "train": 0.6}
+"""The split of the paper's §4. The test comes first, so that it has the same titles whatever
+becomes of the rest."""
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A binary task with its split.
+    """Titles, their labels and a split: everything that a model may know of a task.
 
     Attributes
     ----------
     name : str
-    labels : (n,) bool
-    train, test : row numbers, int64
-        No title may have rows in both: see `split_titles`.
+    kind : "binary", "multiclass" or "regression"
+    titles : n strings
+    labels : (n,) bool, int64 (index into `classes`) or float64, by kind
+    train, validation, test : row numbers, int64
+        No title may have rows in two of them: see `split_titles`.
+    split : str
+        What stays together: "title", or the name of a group column.
+    classes : names of the classes of a multi-class task
+    products : n product ids or None; None where the table has none
+    categories : n categories or None, known when a title is scored; None where the table has none
+    sessions : name of the sessions of the task's own shop, "" if there are none
+    note : what a reader of the results must know
     """
 
     name: str
+    kind: Kind
+    titles: Sequence[str]
     labels: Labels
     train: Rows
+    validation: Rows
     test: Rows
+    split: str = "title"
+    classes: Sequence[str] = ()
+    products: Sequence[str | None] | None = None
+    categories: Sequence[str | None] | None = None
+    sessions: str = ""
+    note: str = ""
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that results can depend on, in hexadecimal."""
+        content = hashlib.sha256(f"{self.kind}\0{self.split}\0{self.sessions}".encode())
+        for column in (self.titles, self.classes, self.products or (), self.categories or ()):
+            content.update("\0".join(f"{value}" for value in column).encode() + b"\1")
+        for array in (self.labels, self.train, self.validation, self.test):
+            content.update(array.tobytes() + b"\1")
+        return content.hexdigest()
+
+    def rows(self, part: Part) -> Rows:
+        """Row numbers of a part of the split."""
+        rows: Rows = getattr(self, part)
+        return rows
+
+    def titles_of(self, rows: Rows) -> list[str]:
+        """The titles of some rows, in their order."""
+        return [self.titles[row] for row in rows]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a model learnt from a subsample.
+
+    Attributes
+    ----------
+    score : rows of the task -> scores, float64
+        Binary: (n,), higher is more likely; multi-class: (n, k), likewise for each class;
+        regression: (n,), the predicted value.
+    bytes : int
+        What has to be kept to score titles; without what `Model.prepare` made.
+    settings : settings that were found on the validation rows, for the record
+    """
+
+    score: Callable[[Rows], Scores]
+    bytes: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(ABC):
+    """One way to learn a task from few labels and score its titles.
+
+    Small and picklable: cells run in other processes. What is costly and shared by all cells (a
+    pre-trained encoder, the vectors of titles) is made once by `prepare` and kept under `folder`.
+
+    Attributes
+    ----------
+    name : str
+        As tables show it.
+    folder : Path
+        Where `prepare` keeps its work, and finds it again; not part of `settings`.
+    kinds : which tasks it can learn
+    packages : import names of what must be installed
+    needs : what it needs that titles and labels don't give ("product ids", "a GPU in practice")
+    repeatable : whether the same seed gives the same figures on the same machine
+    max_size : the most labels it is run with, None for no limit
+    """
+
+    name: str
+    folder: Path = Path()
+
+    kinds: ClassVar[frozenset[Kind]] = frozenset(("binary", "multiclass", "regression"))
+    packages: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[str] = ""
+    repeatable: ClassVar[bool] = True
+    max_size: ClassVar[int | None] = None
+
+    def settings(self) -> dict[str, Any]:
+        """All that its figures depend on beside task, rows and seed, as plain values: they are
+        part of what identifies a cached cell."""
+        own = (f.name for f in fields(self) if f.name not in ("name", "folder"))
+        return {"model": type(self).__name__, **{name: getattr(self, name) for name in own}}
+
+    def suits(self, task: Task) -> bool:
+        """Whether it can learn this task."""
+        return task.kind in self.kinds
+
+    def check(self) -> None:
+        """Raise InputError for what can be known to fail before anything expensive starts."""
+        for package in self.packages:
+            if find_spec(package) is None:
+                raise MissingExtraError(package, "baselines")
+
+    def repeats(self, size: int) -> int:
+        """How many seeds of it are averaged on each subsample of this size."""
+        return 1
+
+    def prepare(self, tasks: Sequence[Task], *, quiet: bool = False) -> dict[str, float]:
+        """Make, once, what all cells of these tasks share, unless it is there already.
+
+        Returns
+        -------
+        what it cost, as far as it applies: pretraining_minutes, titles_per_second (from titles to
+        vectors), bytes (of the encoder)
+        """
+        return {}
+
+    @abstractmethod
+    def fit(self, task: Task, rows: Rows, seed: int) -> Fitted:
+        """Learn from these rows; settings may be chosen on `task.validation`, never on the test."""
 
 
 def split_titles(
@@ -59,14 +180,16 @@ def split_titles(
 ) -> dict[str, Rows]:
     """Rows of each part of a random split in which equal keys stay together (paper §4).
 
+    A key's part follows from the key and the seed alone, whatever other keys there are: a title is
+    a test title in all tasks or in none, so pre-training can keep clear of them all.
+
     Parameters
     ----------
     keys : n strings
         Normal forms of the titles, so that 'Milk 1L' and 'MILK  1l' can't be on both sides; or
         a group that says much about the label by itself (a search term), for a grouped split.
-    fractions : part -> fraction of the *distinct* keys, adding up to 1
+    fractions : part -> expected fraction of the *distinct* keys, adding up to 1
     seed : int
-        The split depends on it and on the set of keys, not on their order.
 
     Returns
     -------
@@ -80,28 +203,31 @@ def split_titles(
     if min(fractions.values()) <= 0 or abs(sum(fractions.values()) - 1) > 1e-9:
         given = ", ".join(f"{part} {fraction}" for part, fraction in fractions.items())
         raise InputError(f"fractions: {given}: give numbers above 0 that add up to 1")
-    distinct, code = np.unique(np.asarray(keys, dtype=object), return_inverse=True)
-    ends = np.rint(np.cumsum(list(fractions.values())) * len(distinct)).astype(np.int64)
-    place = np.empty(len(distinct), np.int64)
-    place[np.random.default_rng(seed).permutation(len(distinct))] = np.arange(len(distinct))
-    part_of_row = np.searchsorted(ends, place, side="right")[code]
+    place = [unit_hash(str(seed), key) for key in keys]
+    part_of_row = np.searchsorted(np.cumsum(list(fractions.values())[:-1]), place, side="right")
     parts = {part: np.flatnonzero(part_of_row == i) for i, part in enumerate(fractions)}
     for part, rows in parts.items():
         if not len(rows):
             raise InputError(
-                f"split: {part} would be empty, there are {len(distinct)} distinct titles; give "
+                f"split: {part} would be empty, there are {len(set(keys))} distinct titles; give "
                 "more titles or larger fractions"
             )
     return parts
 
 
+def unit_hash(salt: str, key: str) -> float:
+    """A number from 0 to 1, uniform over keys, that depends on salt and key alone."""
+    digest = hashlib.blake2b(f"{salt} {key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") / 2**64
+
+
 def subsamples(
-    task: Task, sizes: Iterable[int] = LABELS, repeats: int = REPEATS, seed: int = 0
+    task: Task, sizes: Iterable[int] = SIZES, repeats: int = REPEATS, seed: int = 0
 ) -> dict[tuple[int, int], Rows]:
     """Random training rows, without replacement, `repeats` times for each size (paper §4).
 
     A draw that has labels of one class only can't be learnt from: one of its rows, at random,
-    gives way to a random row of the other class. Each draw has its own random numbers, so it stays
+    gives way to a random row of another class. Each draw has its own random numbers, so it stays
     the same when sizes are added or left out.
 
     Returns
@@ -114,7 +240,7 @@ def subsamples(
         if a size is below 2 or more than there are training rows; if these have one class only
     """
     labels = task.labels[task.train]
-    if labels.all() or not labels.any():
+    if task.kind != "regression" and len(np.unique(labels)) < 2:
         raise InputError(f"{task.name}: all training rows have the same label; choose another task")
     drawn = {}
     for size in sizes:
@@ -126,28 +252,64 @@ def subsamples(
         for sample in range(repeats):
             rng = np.random.default_rng([seed, size, sample])
             rows = rng.choice(task.train, size, replace=False)
-            if len(np.unique(task.labels[rows])) < 2:
+            if task.kind != "regression" and len(np.unique(task.labels[rows])) < 2:
                 others = task.train[labels != task.labels[rows[0]]]
                 rows[rng.integers(size)] = rng.choice(others)
             drawn[size, sample] = rows
     return drawn
 
 
+def run_cell(
+    task: Task, model: Model, rows: Rows, *, seed: int = 0, part: Part = "test"
+) -> dict[str, Any]:
+    """Fit a model on one subsample and judge it: one cell of the comparison.
+
+    A model that wants several seeds is fitted with each; figures are means over them (paper A.2).
+
+    Returns
+    -------
+    the metrics of the task's kind; value (the primary one) and its `bootstrap` replicates;
+    fit_seconds, score_seconds; bytes and found (settings chosen on validation) of what was fitted
+    """
+    judged = task.rows(part)
+    truth = task.labels[judged]
+    figures, replicates, seeds = [], [], model.repeats(len(rows))
+    for number in range(seeds):
+        start = time.perf_counter()
+        fitted = model.fit(task, rows, seed * seeds + number)
+        fitted_at = time.perf_counter()
+        scores = fitted.score(judged)
+        seconds = {
+            "fit_seconds": fitted_at - start,
+            "score_seconds": time.perf_counter() - fitted_at,
+        }
+        figures.append(metrics(task.kind, truth, scores) | seconds)
+        replicates.append(bootstrap(task.kind, truth, scores))
+    mean = {name: float(np.mean([each[name] for each in figures])) for name in figures[0]}
+    return {
+        **mean,
+        "value": mean[PRIMARY[task.kind]],
+        "bootstrap": np.mean(replicates, axis=0).tolist(),
+        "bytes": fitted.bytes,
+        "found": dict(fitted.settings),
+        "seeds": seeds,
+    }
+
+
 def learning_curve(
-    task: Task, models: Mapping[str, Model], drawn: Mapping[tuple[int, int], Rows]
+    task: Task, models: Iterable[Model], drawn: Mapping[tuple[int, int], Rows]
 ) -> pl.DataFrame:
-    """AUC ROC on the test rows of every model trained on every subsample (paper §4, figure 3).
+    """Every model trained on every subsample, judged on the test rows (paper §4, figure 3).
 
     Parameters
     ----------
     task : Task
-    models : name -> Model
-        For instance `on_vectors(encoder.transform(titles))` and `bag_of_words(titles)`.
+    models : prepared models
     drawn : what `subsamples` gave, the same for every model
 
     Returns
     -------
-    frame with the columns task, model, labels (size of the subsample), sample, auc, seconds (of
+    frame with the columns task, model, size, sample, value (the primary metric) and seconds (of
     training and scoring; vectors given ready cost nothing here)
 
     Raises
@@ -155,18 +317,15 @@ def learning_curve(
     InputError
         if the test rows have labels of one class only
     """
-    truth = task.labels[task.test]
-    if truth.all() or not truth.any():
+    if task.kind != "regression" and len(np.unique(task.labels[task.test])) < 2:
         raise InputError(f"{task.name}: all test rows have the same label; choose another task")
     curve = []
-    for name, model in models.items():
+    for model in models:
         for (size, sample), rows in drawn.items():
-            start = time.perf_counter()
-            scores = model(rows, task.labels[rows], task.test)
-            seconds = time.perf_counter() - start
-            auc = float(roc_auc_score(truth, scores))
-            curve.append((task.name, name, size, sample, auc, seconds))
-    columns = ["task", "model", "labels", "sample", "auc", "seconds"]
+            cell = run_cell(task, model, rows, seed=sample)
+            seconds = cell["fit_seconds"] + cell["score_seconds"]
+            curve.append((task.name, model.name, size, sample, cell["value"], seconds))
+    columns = ["task", "model", "size", "sample", "value", "seconds"]
     return pl.DataFrame(curve, schema=columns, orient="row")
 
 
@@ -175,40 +334,8 @@ def summarise(curve: pl.DataFrame) -> pl.DataFrame:
 
     Returns
     -------
-    frame with the columns task, model, labels, auc, std, seconds (mean), in the curve's order
+    frame with the columns task, model, size, value, std, seconds (mean), in the curve's order
     """
-    return curve.group_by("task", "model", "labels", maintain_order=True).agg(
-        pl.col("auc").mean(), std=pl.col("auc").std(), seconds=pl.col("seconds").mean()
+    return curve.group_by("task", "model", "size", maintain_order=True).agg(
+        pl.col("value").mean(), std=pl.col("value").std(), seconds=pl.col("seconds").mean()
     )
-
-
-def on_vectors(vectors: npt.NDArray[np.floating[Any]]) -> Model:
-    """The classifier of `TitleClassifier` on ready vectors, (n, d), one for each row of the task
-    (paper §4; at unit length, see there)."""
-    features = features_of(vectors)  # once, not for every subsample
-
-    def model(train: Rows, labels: Labels, test: Rows) -> Scores:
-        # one BLAS thread: sums in one order, so the same AUC however many processors there are
-        with threadpool_limits(1, "blas"):
-            fitted = regression().fit(features[train], labels)
-            scores: Scores = fitted.decision_function(features[test])
-        return scores
-
-    return model
-
-
-def bag_of_words(titles: Sequence[str | None]) -> Model:
-    """TF-IDF of the raw titles' words and the same classifier (paper A.2).
-
-    The vocabulary and its weights come from the subsample's titles alone. scikit-learn's
-    defaults, but words of one letter count too: sizes and units are words of a title.
-    """
-    texts = np.array([title or "" for title in titles], dtype=object)
-
-    def model(train: Rows, labels: Labels, test: Rows) -> Scores:
-        words = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b")
-        fitted = regression().fit(words.fit_transform(texts[train]), labels)
-        scores: Scores = fitted.decision_function(words.transform(texts[test]))
-        return scores
-
-    return model

@@ -63,7 +63,7 @@ class Trainer:
         alpha = self.settings.alpha
         return {
             "loss": loss.total.item(),
-            "byol": loss.byol.item() if alpha > 0 else None,
+            self.settings.objective: loss.alignment.item() if alpha > 0 else None,
             "cross_entropy": loss.cross_entropy.item() if alpha < 1 else None,
             "spread": spread(loss.representation),
             "learning_rate": learning_rate(self.settings, number, self.steps),

@@ -22,7 +22,7 @@ class Losses:
     """Means over the batch's unordered pairs, each the sum of both directions."""
 
     total: Tensor  # equation 4
-    byol: Tensor  # equations 1 and 3
+    alignment: Tensor  # equations 1 and 3, or SimCLR's loss
     cross_entropy: Tensor  # equations 2 and 3
     representation: Tensor  # y, (n, 512), detached: for the collapse gauge
 
@@ -34,29 +34,29 @@ def losses(networks: Networks, batch: Batch, alpha: float) -> Losses:
     tensors = on_device(batch, parameter.device, parameter.dtype)
     y = networks.encoder(tensors["pieces"], batch.titles)  # (n, 512)
     weight = tensors["title_weight"]
-    byol = cross_entropy = y.new_zeros(())
-    if alpha > 0:
+    title, session = tensors["visit_title"], tensors["visit_session"]
+    alignment = cross_entropy = y.new_zeros(())
+    # index_select, not [ ]: torch sums the latter's gradient in no fixed order, and a resumed run
+    # would end with other weights
+    if alpha > 0 and not hasattr(networks, "target"):
+        z = functional.normalize(networks.projector(y, weight))
+        alignment = simclr_loss(z.index_select(0, title), title, session, batch.pairs)
+    elif alpha > 0:
         z = networks.projector(y, weight)  # (n, 128)
         online = functional.normalize(networks.predictor(z, weight))
         with torch.no_grad():
             target_y = networks.target["encoder"](tensors["pieces"], batch.titles)
             target = functional.normalize(networks.target["projector"](target_y, weight))
-        # index_select, not [ ]: torch sums the latter's gradient in no fixed order, and a resumed
-        # run would end with other weights
-        title = tensors["visit_title"]
-        byol = byol_loss(
-            online.index_select(0, title),
-            target.index_select(0, title),
-            tensors["visit_session"],
-            batch.pairs,
+        alignment = byol_loss(
+            online.index_select(0, title), target.index_select(0, title), session, batch.pairs
         )
     if alpha < 1:
         logits = networks.category(y, weight)  # (n, categories)
         cross_entropy = category_loss(
             logits, tensors["target"], tensors["target_count"], batch.pairs
         )
-    total = alpha * byol + (1 - alpha) * cross_entropy
-    return Losses(total, byol.detach(), cross_entropy.detach(), y.detach())
+    total = alpha * alignment + (1 - alpha) * cross_entropy
+    return Losses(total, alignment.detach(), cross_entropy.detach(), y.detach())
 
 
 def byol_loss(online: Tensor, target: Tensor, session: Tensor, pairs: int) -> Tensor:
@@ -69,6 +69,26 @@ def byol_loss(online: Tensor, target: Tensor, session: Tensor, pairs: int) -> Te
         sums.index_add(0, session, online) * sums.index_add(0, session, target)
     ) - torch.sum(online * target)
     return 2 * 2 - 2 * inner / pairs  # 2 for each of the two directions
+
+
+def simclr_loss(
+    z: Tensor, title: Tensor, session: Tensor, pairs: int, temperature: float = 0.1
+) -> Tensor:
+    """NT-Xent (Chen et al. 2020, equation 1) over all ordered pairs of each session, divided by the
+    unordered pairs: -log(exp(s_ij) / (exp(s_ij) + Σ exp(s_ik))), s = cosine / temperature.
+
+    The negatives k are the visits of the batch's other sessions, but not those of the same title,
+    which are no negatives.
+
+    z : (v, 128) unit vectors of each visit; title, session : (v,) int64.
+    """
+    similarity = z @ z.T / temperature  # (v, v)
+    together = session[:, None] == session
+    excluded = together | (title[:, None] == title)
+    lowest = torch.finfo(z.dtype).min  # finite: a batch of one session has no negatives
+    negatives = similarity.masked_fill(excluded, lowest).logsumexp(1, keepdim=True)
+    partner = together & ~torch.eye(len(z), dtype=torch.bool, device=z.device)
+    return functional.softplus(negatives - similarity).masked_fill(~partner, 0).sum() / pairs
 
 
 def category_loss(logits: Tensor, target: Tensor, count: Tensor, pairs: int) -> Tensor:

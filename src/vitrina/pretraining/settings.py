@@ -20,7 +20,9 @@ class Settings:
     ----------
     language : language of the stop words, which only the paper's normalisation removes
     style : normalisation, see `vitrina.text.normalize.Normalizer`
-    alpha : weight of the BYOL loss; 1 - alpha is that of the category loss (equation 4)
+    objective : how views are pulled together: "byol", or "simclr" with the batch's other sessions
+        as negatives, which the paper turned away from
+    alpha : weight of that loss; 1 - alpha is that of the category loss (equation 4)
     pieces : SentencePiece pieces
     dim, filters : numbers of an embedding; filters of each convolution
     hidden, projection : of projector, predictor and category head
@@ -41,6 +43,7 @@ class Settings:
     preset: PresetName = "default"
     language: str | None = None
     style: Style = "default"
+    objective: Literal["byol", "simclr"] = "byol"
     alpha: float = 0.9
     pieces: int = 30_000
     dim: int = 512

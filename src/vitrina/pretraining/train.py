@@ -45,6 +45,13 @@ LOG = "training.jsonl"
 _SECONDS_BETWEEN_CHECKPOINTS = 120.0
 _SECONDS_BETWEEN_RECORDS = 10.0
 _COLLAPSED = 0.1  # of the spread at the start
+_LOGGED = {  # figures of a step that are shown, with their short names
+    "loss": "loss",
+    "byol": "BYOL",
+    "simclr": "SimCLR",
+    "cross_entropy": "category",
+    "spread": "spread",
+}
 
 
 class Interrupted(KeyboardInterrupt):
@@ -340,7 +347,7 @@ def _run(
         "epochs_done": round(position["step"] / batches.per_epoch, 3),
         "pairs_seen": position["pairs"],
         "minutes": round(seconds / 60, 2),
-        "last": {name: record.get(name) for name in ("loss", "byol", "cross_entropy", "spread")},
+        "last": {name: record[name] for name in _LOGGED if name in record},
     }
     return TitleEncoder(trainer.frozen(summary))
 
@@ -408,11 +415,9 @@ def _cut(log: Path, size: int) -> None:
 
 
 def _shown(record: dict[str, Any]) -> str:
-    parts = [f"{record['pairs_per_second']:,} pairs/s", f"loss {record['loss']:.3f}"]
-    for name, label in (("byol", "BYOL"), ("cross_entropy", "category"), ("spread", "spread")):
-        if record[name] is not None:
-            parts.append(f"{label} {record[name]:.3f}")
-    return " · ".join(parts)
+    figures = ((label, record.get(name)) for name, label in _LOGGED.items())
+    shown = (f"{label} {figure:.3f}" for label, figure in figures if figure is not None)
+    return " · ".join([f"{record['pairs_per_second']:,} pairs/s", *shown])
 
 
 @contextmanager

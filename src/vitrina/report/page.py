@@ -1,21 +1,16 @@
 """Results as one HTML page that needs nothing else: no network, no script, light and dark.
 
-`page` puts pieces of HTML under headings, the functions after it make them, and `demo_page` is the
-page of `vitrina demo`.
+`page` puts pieces of HTML under headings; the functions after it make them.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from html import escape
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-import polars as pl
+from typing import Any, NamedTuple
 
 from vitrina.errors import MissingExtraError
 
@@ -29,11 +24,21 @@ _COLOURS = [
     ("#E69F00", "#F0B93A"),  # orange
     ("#56B4E9", "#3F7FD0"),  # sky blue
 ]
-_MARKERS = "os^Dv*"
-# Colours that are drawn by matplotlib only to be replaced by the page's own
-_INK = "#010203"
-_SERIES = [f"#0{i}0{i}0{i}" for i in range(4, 4 + len(_COLOURS))]
+# What figures are drawn with, and what `svg` makes of it: the page's colours, light or dark
+COLOURS = [light.lower() for light, _ in _COLOURS]
+INK, SOFT = "#1c1c1e", "#63636b"
+_CSS = {INK: "currentColor", SOFT: "var(--soft)"}
+_CSS |= {colour: f"var(--c{i})" for i, colour in enumerate(COLOURS)}
 
+_MARKERS = {
+    "o": '<circle cx="14" cy="8" r="5"/>',
+    "s": '<path d="M9.5 3.5h9v9h-9z"/>',
+    "^": '<path d="M14 2 20 13H8z"/>',
+    "D": '<path d="M14 2 20 8 14 14 8 8z"/>',
+    "v": '<path d="M14 14 20 3H8z"/>',
+    "P": '<path d="M12 2h4v4h4v4h-4v4h-4v-4H8V6h4z"/>',
+    "*": '<path d="m14 1 1.8 4.8 5.2.3-4 3.3 1.3 5-4.3-2.8-4.3 2.8 1.3-5-4-3.3 5.2-.3z"/>',
+}
 _STYLE = """
 :root { color-scheme: light dark; --ground: #fff; --ink: #1c1c1e; --soft: #63636b; --line: #dcdce1;
   --card: #f5f5f7; %s }
@@ -56,105 +61,27 @@ p { max-width: 46rem; margin: .4rem 0 .8rem }
 figure { margin: 0; min-width: 0 }
 figure svg { display: block; width: 100%%; height: auto }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; font-size: .88rem; margin: .3rem 0 }
-.legend svg { width: .8rem; height: .8rem; margin-right: .35rem; vertical-align: -.05rem }
-.scroll { overflow-x: auto }
-table { border-collapse: collapse; font-size: .9rem; width: 100%% }
-th, td { text-align: left; padding: .3rem .7rem .3rem 0; border-bottom: 1px solid var(--line);
+.legend svg { height: .9rem; margin-right: .35rem; vertical-align: -.1rem }
+.scroll { overflow-x: auto; margin: .4rem 0 .8rem }
+table { border-collapse: separate; border-spacing: 0; width: 100%%;
+  font-size: .9rem; line-height: 1.375rem }
+th, td { text-align: left; padding: 5px 11px 5px 0; border-bottom: 1px solid var(--line);
   vertical-align: top }
 th:last-child, td:last-child { padding-right: 0 }
 th { font-weight: 600 }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+.n { text-align: right; font-variant-numeric: tabular-nums }
+th:first-child, td:first-child { position: sticky; left: 0; background: var(--ground);
+  min-width: 5.5rem }
+td:last-child:not(.n) { min-width: 13rem }
+tr.own td { background: var(--card) }
+li { max-width: 46rem; margin: .3rem 0 }
+ul { margin: .4rem 0 .8rem; padding-left: 1.2rem }
+summary { cursor: pointer; padding: .35rem 0; font-weight: 600 }
 pre { background: var(--card); border-radius: .5rem; padding: .7rem .9rem; overflow-x: auto;
   font-size: .85rem }
 .map circle { fill-opacity: .75 }
 .map circle:hover { fill-opacity: 1; stroke: var(--ink) }
 """
-
-_LEAD = (
-    "A title encoder learnt from shopping baskets of The Complete Journey (84.51°): which products "
-    "were bought together, and their categories. These are purchases in supermarkets, not views of "
-    "web pages, and a title is product type and package size, which says less than a seller's "
-    "title. The encoder was then frozen and judged on two tasks that its training knew nothing of."
-)
-_TASKS = (
-    "private_label: is the product the shop's own brand? repeat_purchase: did the households that "
-    "bought it buy it at least 1.5 times each, on average, in the year? One row a product. "
-    "{test_fraction:.0%} of the distinct titles are for testing: no classifier learnt from them, "
-    "and the encoder was trained without their products. Mean and standard deviation over five "
-    "random subsamples, the same for all models: the encoder, the same network with random "
-    "weights, and a bag of words (TF-IDF), each with the same logistic regression (paper §4)."
-)
-
-
-def demo_page(
-    summary: Mapping[str, Any],
-    curve: pl.DataFrame,
-    log: Sequence[Mapping[str, Any]],
-    neighbours: Sequence[tuple[str, str, str]],
-    map_of_titles: str,
-    steps: Sequence[str],
-) -> str:
-    """The page of `vitrina demo`.
-
-    Parameters
-    ----------
-    summary : what the demo's summary.json holds
-    curve : what `vitrina.downstream.protocol.summarise` gave
-    log : records of training.jsonl
-    neighbours : title, neighbour, cosine
-    map_of_titles : from `product_map`
-    steps : commands to try next
-    """
-    figures = curve.with_columns(
-        auc=pl.format(
-            "{} ± {}",
-            *(pl.col(name).map_elements("{:.3f}".format, pl.String) for name in ("auc", "std")),
-        )
-    )
-    wide = figures.pivot("labels", index=["task", "model"], values="auc")
-    sizes = [f"{int(size):,} labels" for size in wide.columns[2:]]
-    data, sessions = summary["data"], summary["data"]["sessions"]
-    kept = ("events", "sessions", "products", "pairs")
-    dropped = {k.replace("_", " "): n for k, n in sessions.items() if k not in kept and n}
-    versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
-    counted = {
-        "purchases": sessions["events"],
-        "sessions": sessions["sessions"],
-        "pairs": sessions["pairs"],
-        "products": data["products"],
-        "distinct titles": data["titles"],
-        "products held out for testing": data["held_out_products"],
-    }
-    spread = log[-1]["spread"] / log[0]["spread"]
-    return page(
-        "vitrina: product embeddings from shopping baskets",
-        _LEAD,
-        {
-            "What the vectors are worth": text(_TASKS.format_map(summary))
-            + learning_curves(curve)
-            + table(["task", "model", *sizes], wide.rows()),
-            "Training": text(
-                f"The spread of the representations ended at {spread:.0%} of its start. Near 0 all "
-                "titles would look alike; the dashed line, at 10%, is where training warns."
-            )
-            + training_curves(log),
-            "Neighbours": text(
-                "Titles bought much, and the nearest title of each of three other product types."
-            )
-            + table(["title", "neighbour", "cosine"], neighbours),
-            "Map": text(
-                "A sample of the titles, t-SNE of their vectors, coloured by department (training "
-                "saw only finer categories). Rest the pointer on a point for its title."
-            )
-            + map_of_titles,
-            "The data": tiles(counted)
-            + text("Purchases in no session that trained the encoder, by reason:")
-            + tiles(dropped),
-            "Seconds": tiles(summary["seconds"]),
-            "What to try next": commands(steps),
-            "Versions": text(f"Seed {summary['seed']}; {versions}", soft=True),
-        },
-    )
 
 
 def page(title: str, lead: str, sections: Mapping[str, str]) -> str:
@@ -189,28 +116,76 @@ def text(paragraph: str, *, soft: bool = False) -> str:
 def tiles(facts: Mapping[str, Any]) -> str:
     """Figures with their names; integers get thousands separators."""
     shown = (
-        f"<div><b>{_number(value)}</b><span>{escape(name)}</span></div>"
+        f"<div><b>{escape(_number(value))}</b><span>{escape(name)}</span></div>"
         for name, value in facts.items()
     )
     return f"<div class=tiles>{''.join(shown)}</div>"
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table; columns of numbers are set flush right."""
-    shown = [[_number(value) for value in row] for row in rows]
-    flush = [
-        " class=n" if all(re.fullmatch(r"[-\d.,± ]+", row[i]) for row in shown) else ""
-        for i in range(len(columns))
-    ]
-    head = "".join(f"<th{f}>{escape(name)}</th>" for f, name in zip(flush, columns, strict=True))
-    body = "".join(
-        "<tr>" + "".join(f"<td{f}>{v}</td>" for f, v in zip(flush, row, strict=True)) + "</tr>"
-        for row in shown
-    )
-    return (
-        f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
-        "</table></div>"
-    )
+def bullets(paragraphs: Sequence[str], heads: Sequence[str] = ()) -> str:
+    """A list of paragraphs of plain text, each behind its head if they have heads."""
+    bold = [f"<b>{escape(head)}</b>: " for head in heads] or [""] * len(paragraphs)
+    items = zip(bold, paragraphs, strict=True)
+    return f"<ul>{''.join(f'<li>{head}{escape(paragraph)}</li>' for head, paragraph in items)}</ul>"
+
+
+def fold(name: str, html: str, *, opened: bool = False) -> str:
+    """A piece of HTML that opens and shuts when its name is chosen."""
+    return f"<details{' open' * opened}><summary>{escape(name)}</summary>\n{html}</details>"
+
+
+class Table(NamedTuple):
+    """Rows under the names of their columns.
+
+    Attributes
+    ----------
+    columns, rows
+        None and NaN are shown as a dash.
+    strong : (row, column) of the cells that stand out
+    own : number of the row that the others are compared with
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    strong: Container[tuple[int, int]] = frozenset()
+    own: int | None = None
+
+    def shown(self) -> list[list[str]]:
+        """The rows as plain text."""
+        return [[_number(value) for value in row] for row in self.rows]
+
+    def html(self) -> str:
+        """Columns of figures are set flush right; a table that is too wide scrolls in its box."""
+        shown = self.shown()
+        flush = [
+            " class=n" * all(_is_figure(row[j]) for row in shown) for j in range(len(self.columns))
+        ]
+        head = "".join(
+            f"<th{f}>{escape(name)}</th>" for f, name in zip(flush, self.columns, strict=True)
+        )
+        body = []
+        for i, row in enumerate(shown):
+            cells = []
+            for j, (f, value) in enumerate(zip(flush, row, strict=True)):
+                # a narrow cell breaks before the brackets only
+                held = re.sub(" (±|to) ", "\u00a0\\1\u00a0", value) if f else value
+                bold = ("<b>", "</b>") if (i, j) in self.strong else ("", "")
+                cells.append(f"<td{f}>{bold[0]}{escape(held)}{bold[1]}</td>")
+            body.append(f"<tr{' class=own' * (i == self.own)}>{''.join(cells)}</tr>")
+        return (
+            f"<div class=scroll><table><thead><tr>{head}</tr></thead>"
+            f"<tbody>{''.join(body)}</tbody></table></div>"
+        )
+
+    def markdown(self) -> str:
+        """The same as a table of GitHub's Markdown."""
+        shown = [[re.sub(r"([|*<\\])", r"\\\1", value) for value in row] for row in self.shown()]
+        lines = [
+            [f"**{v}**" if (i, j) in self.strong else v for j, v in enumerate(row)]
+            for i, row in enumerate(shown)
+        ]
+        rule = ["---"] * len(self.columns)
+        return "\n".join(f"| {' | '.join(line)} |" for line in [self.columns, rule, *lines])
 
 
 def commands(lines: Sequence[str]) -> str:
@@ -218,169 +193,106 @@ def commands(lines: Sequence[str]) -> str:
     return f"<pre>{escape(chr(10).join(lines))}</pre>"
 
 
-def learning_curves(summary: pl.DataFrame) -> str:
-    """One plot a task: mean AUC by number of labels, with a band of one standard deviation.
+def css(colour: str) -> str:
+    """The page's own colour for one that figures are drawn with."""
+    return _CSS[colour]
 
-    Parameters
+
+class Style(NamedTuple):
+    """How one thing of many is drawn.
+
+    Attributes
     ----------
-    summary : what `vitrina.downstream.protocol.summarise` gave
+    colour : of `COLOURS`, `INK` or `SOFT`
+    marker : matplotlib's name of a shape
+    width : of the line, 0 for points alone
+    dashes : lengths of dashes and gaps in widths of the line
+    """
+
+    colour: str
+    marker: str = "o"
+    width: float = 0
+    dashes: tuple[float, ...] = ()
+
+
+def legend(styles: Mapping[str, Style]) -> str:
+    """The names with how they are drawn."""
+    entries = []
+    for name, style in styles.items():
+        dashes = " ".join(f"{length * style.width:g}" for length in style.dashes)
+        line = (
+            f'<path d="M0 8h28" stroke="currentColor" stroke-width="{style.width:g}"'
+            f' stroke-dasharray="{dashes or "none"}"/>'
+        )
+        entries.append(
+            f'<span><svg viewBox="0 0 28 16" aria-hidden="true" fill="currentColor" '
+            f'style="color:{css(style.colour)}">{line * (style.width > 0)}'
+            f"{_MARKERS[style.marker]}</svg>{escape(name)}</span>"
+        )
+    return f"<div class=legend>{''.join(entries)}</div>"
+
+
+def figure(drawn: str, caption: str) -> str:
+    """A drawing under its caption."""
+    return f"<figure><figcaption>{escape(caption)}</figcaption>{drawn}</figure>"
+
+
+def axes(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, list[Any]]:
+    """A figure of the given size in inches, and its plain axes, row by row.
 
     Raises
     ------
     MissingExtraError
         if matplotlib is not installed
     """
-    models = summary["model"].unique(maintain_order=True).to_list()
-    plots = []
-    for (task,), part in summary.group_by("task", maintain_order=True):
-        figure, axes = _axes(4.4, 3.2)
-        for i, model in enumerate(models):
-            of_model = part.filter(pl.col("model") == model)
-            labels, auc, std = (of_model[name].to_numpy() for name in ("labels", "auc", "std"))
-            std = np.nan_to_num(std.astype(np.float64))  # a single subsample has none
-            colour = _SERIES[i % len(_SERIES)]
-            axes.fill_between(labels, auc - std, auc + std, color=colour, alpha=0.18, lw=0)
-            axes.plot(labels, auc, color=colour, marker=_MARKERS[i % len(_MARKERS)], ms=5, lw=1.8)
-        axes.set_xscale("log")
-        ticks = sorted(part["labels"].unique())
-        axes.set_xticks(ticks, [f"{n:,}" for n in ticks])
-        axes.minorticks_off()
-        axes.set_xlabel("labels (logarithmic)")
-        axes.set_ylabel("AUC ROC, test titles")
-        plots.append(_figure(_svg(figure, f"learning curves: {task}"), str(task)))
-    return f"{_legend(models)}<div class=grid>{''.join(plots)}</div>"
-
-
-def training_curves(log: Sequence[Mapping[str, Any]], collapsed: float = 0.1) -> str:
-    """Losses and the collapse gauge of a training log, by pairs seen.
-
-    Parameters
-    ----------
-    log : records with pairs, byol, cross_entropy and spread
-    collapsed : the gauge's share of its start that counts as collapse
-
-    Raises
-    ------
-    MissingExtraError
-        if matplotlib is not installed
-    """
-    panels = {
-        "byol": "BYOL loss (sum of both directions)",
-        "cross_entropy": "category loss (sum of both directions)",
-        "spread": "collapse gauge: spread of the representations",
-    }
-    plots = []
-    for i, (name, caption) in enumerate(panels.items()):
-        points = [(r["pairs"] / 1e6, r[name]) for r in log if r.get(name) is not None]
-        if not points:
-            continue
-        figure, axes = _axes(3.8, 2.5)
-        axes.plot(*np.array(points).T, color=_SERIES[i], lw=1.6, marker="o" * (len(points) < 3))
-        axes.set_xlabel("million pairs")
-        if name == "spread":
-            axes.axhline(collapsed * points[0][1], color=_INK, lw=1, ls="--")
-            axes.set_ylim(bottom=0)
-        plots.append(_figure(_svg(figure, caption), caption))
-    return f"<div class=grid>{''.join(plots)}</div>"
-
-
-def product_map(
-    points: npt.NDArray[np.floating[Any]], titles: Sequence[str], groups: Sequence[str | None]
-) -> str:
-    """Products in the plane, (n, 2), coloured by the most frequent groups; hover for the title."""
-    width, height, edge = 720, 520, 10
-    low, high = points.min(axis=0), points.max(axis=0)
-    span = np.where(high > low, high - low, 1)
-    places = edge + (points - low) / span * (np.array([width, height]) - 2 * edge)
-    named = [name for name, _ in Counter(filter(None, groups)).most_common(len(_COLOURS))]
-    colour = {name: f"var(--c{i})" for i, name in enumerate(named)}
-    drawn = []
-    for (x, y), title, group in zip(places.tolist(), titles, groups, strict=True):
-        hover = f"{title} ({group})" if group else title
-        fill = colour.get(group or "", "var(--soft)")
-        radius, fainter = (3.2, "") if group in colour else (2.2, " fill-opacity=.45")
-        drawn.append(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" style="fill:{fill}"{fainter}>'
-            f"<title>{escape(hover)}</title></circle>"
-        )
-    others = len(set(filter(None, groups)) - set(named)) > 0 or None in groups
-    legend = _legend(named, "circle", others)
-    svg = f'<svg class=map viewBox="0 0 {width} {height}" role="img">{"".join(drawn)}</svg>'
-    return f"{legend}<figure>{svg}</figure>"
-
-
-def _number(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return escape(str(value))
-    if isinstance(value, int) or abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:#.3g}"
-
-
-def _figure(svg: str, caption: str) -> str:
-    return f"<figure><figcaption>{escape(caption)}</figcaption>{svg}</figure>"
-
-
-def _legend(names: Sequence[str], shape: str | None = None, others: bool = False) -> str:
-    """The names with their colour, and for curves with the marker of their points."""
-    shapes = {
-        "o": '<circle cx="8" cy="8" r="7"/>',
-        "s": '<rect x="1" y="1" width="14" height="14"/>',
-        "^": '<path d="M8 1 15 15H1z"/>',
-        "D": '<path d="M8 0 16 8 8 16 0 8z"/>',
-        "v": '<path d="M8 15 15 1H1z"/>',
-        "*": '<path d="m8 0 2 6h6l-5 4 2 6-5-4-5 4 2-6-5-4h6z"/>',
-    }
-    entries = [
-        (
-            f"var(--c{i % len(_COLOURS)})",
-            shapes["o" if shape else _MARKERS[i % len(_MARKERS)]],
-            name,
-        )
-        for i, name in enumerate(names)
-    ]
-    if others:
-        entries.append(("var(--soft)", shapes["o"], "all others"))
-    shown = "".join(
-        f'<span><svg viewBox="0 0 16 16" style="fill:{fill}" aria-hidden="true">{drawn}</svg>'
-        f"{escape(name)}</span>"
-        for fill, drawn, name in entries
-    )
-    return f"<div class=legend>{shown}</div>"
-
-
-def _axes(width: float, height: float) -> tuple[Any, Any]:
-    """A figure of the given size in inches, with plain axes."""
     try:
         from matplotlib.figure import Figure  # not pyplot: no state, no display
     except ModuleNotFoundError as error:
         raise MissingExtraError("matplotlib", "demo") from error
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_INK)
-    axes.tick_params(colors=_INK, labelsize=9)
-    axes.xaxis.label.set_color(_INK)
-    axes.yaxis.label.set_color(_INK)
-    axes.grid(color=_INK, alpha=0.12, lw=0.8)
-    axes.set_axisbelow(True)
-    return figure, axes
+    whole = Figure(figsize=(width, height), layout="constrained")
+    panels = whole.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for panel in panels:
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.spines[["left", "bottom"]].set_color(INK)
+        panel.tick_params(colors=INK, labelsize=9)
+        panel.xaxis.label.set_color(INK)
+        panel.yaxis.label.set_color(INK)
+        panel.grid(color=INK, alpha=0.12, lw=0.8)
+        panel.set_axisbelow(True)
+    return whole, panels
 
 
-def _svg(figure: Any, label: str) -> str:
-    """A figure as inline SVG in the page's font and colours."""
+def svg(whole: Any, label: str) -> str:
+    """A figure as inline SVG in the page's font and colours; `label` is unique in the page."""
     import matplotlib
 
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     # text stays text, and the same figure gives the same bytes
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
-    for i, colour in enumerate(_SERIES):
-        svg = svg.replace(colour, f"var(--c{i})")
-    svg = re.sub(r"(font: [^;']*px|font-family:)[^;\"]*", r"\1 system-ui, sans-serif", svg)
-    svg = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", svg)  # not referred to, and not unique in a page
-    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg).replace("xlink:href", "href")
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
+        whole.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    drawn = buffer.getvalue()
+    drawn = drawn[drawn.index("<svg") :]
+    for colour, own in _CSS.items():
+        drawn = drawn.replace(colour, own)
+    drawn = re.sub(r"(font: [^;']*px|font-family:)[^;\"]*", r"\1 system-ui, sans-serif", drawn)
+    drawn = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", drawn)  # not referred to, nor unique in a page
+    drawn = re.sub(r' xmlns(:xlink)?="[^"]*"', "", drawn).replace("xlink:href", "href")
+    return drawn.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
+
+
+def _number(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:#.3g}"
+
+
+def _is_figure(shown: str) -> bool:
+    """Whether a cell has nothing to read but numbers, such as "0.012 (0.003 to 0.021)"."""
+    return not re.search(r"[^\W\d_]", shown.replace(" to ", ""))
