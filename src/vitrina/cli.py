@@ -6,7 +6,7 @@ import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.validators import Number
@@ -16,6 +16,8 @@ from rich.text import Text
 import vitrina
 from vitrina.errors import InputError
 from vitrina.progress import console, counted
+
+_Number = TypeVar("_Number", int, float)
 
 # Heavy imports are inside the commands: help, versions and mistakes answer at once.
 
@@ -287,6 +289,73 @@ def predict(
     model = TitleClassifier.load(classifier)
     rows = predict_file(model, input, out, title_column=title_column, force=force, quiet=quiet)
     console(stderr=True, quiet=quiet).print(f"{rows:,} predictions: {out}")
+
+
+@app.command
+def evaluate(
+    tasks: Annotated[Path, Parameter(help="TOML file that names tasks and sessions.")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="Folder for report, results and cache.")],
+    encoder: Annotated[
+        list[Path] | None, Parameter(help="A saved encoder; may be given several times.")
+    ] = None,
+    baselines: Annotated[
+        list[str] | None,
+        Parameter(
+            consume_multiple=True,
+            help="encoder, random, simclr, bag-of-words, tf-idf, fasttext, fasttext-autotune, "
+            "text-cnn, prod2vec, meta-prod2vec, transformer[:MODEL], transformer-mean[:MODEL], "
+            "model2vec:MODEL, setfit:MODEL; MODEL is a folder or a name on the hub. By default all "
+            "that need no MODEL and are installed.",
+        ),
+    ] = None,
+    sizes: Annotated[
+        str | None, Parameter(help="Numbers of labels, with commas [the paper's, 100 to 100000].")
+    ] = None,
+    samples: Annotated[
+        int | None, Parameter(help="Random subsamples of each size [5].", validator=Number(gte=1))
+    ] = None,
+    alphas: Annotated[
+        str | None,
+        Parameter(help="Pre-train with each of these α, with commas, and choose on validation."),
+    ] = None,
+    quick: Annotated[bool, Parameter(help="A small version, to see that all works.")] = False,
+    resume: Annotated[
+        bool, Parameter(group=_RUN, help="Go on in a folder that holds a run, keeping its cells.")
+    ] = False,
+    seed: Annotated[int, Parameter(group=_RUN, help="Of splits, subsamples and models.")] = 0,
+    threads: Threads = None,
+    quiet: Quiet = False,
+) -> None:
+    """Compare encoders and baselines on your tasks, and write a report.
+
+    Example: `vitrina evaluate tasks.toml --encoder encoder --out evaluation`
+    """
+    from vitrina.evaluation import evaluate as run_evaluation
+
+    run_evaluation(
+        tasks,
+        out,
+        encoders=encoder or (),
+        baselines=baselines,
+        sizes=_numbers("--sizes", sizes, int),
+        samples=samples,
+        alphas=_numbers("--alphas", alphas, float) or (),
+        quick=quick,
+        resume=resume,
+        seed=seed,
+        threads=threads,
+        quiet=quiet,
+    )
+    console().print(f"report: {out / 'report.html'}")
+
+
+def _numbers(option: str, text: str | None, kind: type[_Number]) -> list[_Number] | None:
+    try:
+        return None if text is None else [kind(part.replace("_", "")) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"{option}: '{text}' should be numbers with commas between them") from None
 
 
 @app.command

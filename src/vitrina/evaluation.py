@@ -1,0 +1,452 @@
+"""Every model on every task, cell by cell, and a report: `vitrina evaluate`.
+
+A cell is a model on a subsample of a task. Cells are independent and cached by content: a stopped
+run goes on where it was, and a new model, size or task costs only its own cells.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import random
+import shlex
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from multiprocessing import active_children, get_context, parent_process
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from threadpoolctl import threadpool_limits
+
+from vitrina.baselines.frozen import FrozenEncoder
+from vitrina.baselines.registry import Setup, build, default_names
+from vitrina.downstream.metrics import PRIMARY
+from vitrina.downstream.protocol import REPEATS, SIZES, Model, Part, Task, run_cell, subsamples
+from vitrina.downstream.tasks import read_tasks
+from vitrina.encoder.kernels import default_threads
+from vitrina.errors import InputError
+from vitrina.files import require_name, write_json
+from vitrina.progress import Progress, console
+from vitrina.report.evaluation import write_report
+
+_FORMAT = 1  # a change of the protocol makes the cells of before useless
+_QUICK_ROWS, _QUICK_SIZES, _QUICK_SAMPLES = 1_500, (100, 300), 2
+_COST_SIZE = 1_000  # labels for which the report says how long fitting takes
+
+_LEAD = (
+    "{models} models learn from the same labels and are judged on the same test rows: {samples} "
+    "random subsamples of each size, from 60 % of the titles; 20 % are for choosing settings, 20 % "
+    "for the test. A title has rows in one of the three only; in a grouped split, so has a group."
+)
+
+Record = dict[str, Any]
+
+
+def evaluate(
+    tasks_file: str | Path,
+    out: str | Path,
+    *,
+    encoders: Sequence[str | Path] = (),
+    baselines: Sequence[str] | None = None,
+    sizes: Sequence[int] | None = None,
+    samples: int | None = None,
+    alphas: Sequence[float] = (),
+    quick: bool = False,
+    resume: bool = False,
+    seed: int = 0,
+    threads: int | None = None,
+    quiet: bool = False,
+) -> pl.DataFrame:
+    """Compare encoders and baselines on tasks, and write a report (paper §4, A.2).
+
+    The folder `out` gets `report.html`, `results.parquet` (one row a cell), `results.csv` and
+    `results.md` (means), `figure3.png`, with `alphas` also `figure2.png`, and `cache/`, from which
+    a resumed run takes all that didn't change.
+
+    Parameters
+    ----------
+    tasks_file : TOML file, see `vitrina.downstream.tasks.read_tasks`
+    out : folder
+    encoders : folders of saved encoders; the first is the one that baselines are compared with
+    baselines : names, see `vitrina.baselines.registry.MODELS`; by default all that need no model
+        from elsewhere and whose packages are installed
+    sizes : numbers of labels, by default the paper's; those that a task doesn't allow are left out
+    samples : random subsamples of each size, 5 by default
+    alphas : pre-train an encoder with each α and compare them on the validation rows (figure 2);
+        the best is then the encoder that is judged on the tests
+    quick : a small version of everything, to see that it works: few rows, labels and steps
+    resume : go on in a folder that holds a run, with the same or other options
+    seed : of splits, subsamples and models
+    threads : processes that work on cells, all processors by default
+
+    Returns
+    -------
+    the cells, as in `results.parquet`
+
+    Raises
+    ------
+    InputError
+        for a task, model or option that can't be used, before anything expensive starts
+    """
+    out = Path(out)
+    _check_out(out, resume)
+    sizes = tuple(sorted(set(sizes or (_QUICK_SIZES if quick else SIZES))))
+    samples = samples or (_QUICK_SAMPLES if quick else REPEATS)
+    for alpha in alphas:
+        if not 0 <= alpha <= 1:
+            raise InputError(f"--alphas: {alpha} should be a number from 0 to 1")
+    if sizes[0] < 2:
+        raise InputError(f"--sizes: {sizes[0]} labels can't hold two classes; give 2 or more")
+    tasks, sources = read_tasks(tasks_file, rows=_QUICK_ROWS if quick else None, seed=seed)
+    for task in tasks:
+        if len(task.train) < sizes[0]:
+            raise InputError(
+                f"{tasks_file}: task '{task.name}' has {len(task.train):,} training rows (split by "
+                f"{task.split}), too few for {sizes[0]:,} labels; add rows or give smaller --sizes"
+            )
+    saved = [Path(encoder) for encoder in encoders]
+    setup = Setup(out / "cache", sources, saved[0] if saved else None, seed, quick)
+    notes = console(stderr=True, quiet=quiet)
+    if baselines is None:
+        baselines, lacking = default_names(setup)
+        if lacking:
+            notes.print(
+                f"left out, for want of packages: {', '.join(lacking)}; get them with: "
+                "pip install 'vitrina[baselines]'"
+            )
+    judged = [
+        FrozenEncoder(name=path.name or str(path), folder=setup.folder, saved=path)
+        for path in saved
+    ]
+    models: list[Model] = [*judged, *build(setup, baselines)]
+    names = [model.name for model in models]
+    for model in models:
+        model.check()
+        if names.count(model.name) > 1:
+            raise InputError(f"--encoder: two models are named '{model.name}'; rename a folder")
+        if not any(map(model.suits, tasks)):
+            raise InputError(f"--baselines: '{model.name}' suits none of the tasks; leave it out")
+
+    bench = _Bench(setup.folder, tasks, sizes, samples, seed, threads or default_threads(), quiet)
+    records, remarks = [], []
+    if alphas:
+        if not sources:
+            raise InputError("--alphas: pre-training needs sessions; add them to the tasks' file")
+        named = {f"α = {alpha:g}": alpha for alpha in alphas}
+        curves: list[Model] = [setup.frozen(name, alpha=a) for name, a in named.items()]
+        records += bench.run([*curves, *build(setup, ["random"])], "validation")
+        means = pl.DataFrame(records).filter(pl.col("metric") == "auc")
+        of_alphas = means.filter(pl.col("model").is_in(list(named)))
+        ranked = of_alphas.group_by("model").agg(pl.col("value").mean()).sort("value", "model")
+        best = ranked["model"][-1]
+        remarks.append(
+            f"{best} has the highest mean AUC on the validation rows ({ranked['value'][-1]:.3f}), "
+            "so the encoder was pre-trained with it."
+        )
+        models = [
+            setup.frozen("encoder", alpha=named[best]) if model.name == "encoder" else model
+            for model in models
+        ]
+    records += bench.run(models, "test")
+    facts = {
+        "title": f"Title encoders and baselines on {len({task.name for task in tasks})} tasks",
+        "lead": _LEAD.format(models=len(models), samples=samples),
+        "encoder": "encoder" if "encoder" in names else names[0],
+        "command": shlex.join(_command(tasks_file, out, saved, baselines, sizes, samples, alphas)),
+        "versions": _versions(models),
+        "seed": seed,
+        "notes": [*_notes(tasks, quick), *remarks],
+        "tasks": [_described(task) for task in tasks],
+    }
+    cells = pl.DataFrame(records, infer_schema_length=None)
+    write_report(out, cells, bench.costs(models, cells), facts)
+    return pl.read_parquet(out / "results.parquet")
+
+
+class _Bench:
+    """Prepares models and works on their cells; what was done before comes from the cache."""
+
+    def __init__(
+        self,
+        folder: Path,
+        tasks: Sequence[Task],
+        sizes: Sequence[int],
+        samples: int,
+        seed: int,
+        workers: int,
+        quiet: bool,
+    ) -> None:
+        self.folder, self.tasks, self.sizes, self.samples = folder, tasks, sizes, samples
+        self.seed, self.workers, self.quiet = seed, workers, quiet
+        self.prepared: dict[str, dict[str, float]] = {}
+
+    def run(self, models: Sequence[Model], part: Part) -> list[Record]:
+        """Records of all cells of the models, judged on a part of the split."""
+        for model in models:
+            suited = [task for task in self.tasks if model.suits(task)]
+            self.prepared[model.name] = model.prepare(suited, quiet=self.quiet)
+        blocks = [
+            [
+                _Cell(m, t, size, sample, part)
+                # all sizes of the first subsample come first: they tune, the others follow
+                for sample in range(self.samples)
+                for size in self.sizes
+                if size <= len(task.train) and size <= (model.max_size or size)
+            ]
+            for m, model in enumerate(models)
+            for t, task in enumerate(self.tasks)
+            if model.suits(task)
+        ]
+        # costly and cheap blocks mixed, so that the time left is foreseen well
+        random.Random(0).shuffle(blocks)
+        cells = [cell for block in blocks for cell in block]
+        keys = {cell: self._key(models[cell.model], cell) for cell in cells}
+        found = {cell: _read(self._file(key)) for cell, key in keys.items()}
+        missing = [cell for cell in cells if found[cell] is None]
+        known = len(cells) - len(missing)
+        with Progress("cells", len(cells), done=known, quiet=self.quiet) as progress:
+            if known:
+                progress.note(f"cells: {known:,} of {len(cells):,} are known already")
+            run = _Run(tuple(self.tasks), tuple(models), self.seed)
+            for done, (cell, record) in enumerate(_worked(run, missing, self.workers), known + 1):
+                write_json(self._file(keys[cell]), record)
+                found[cell] = record
+                task, model = self.tasks[cell.task], models[cell.model]
+                progress.update(done, f"{model.name}, {task.name}, {cell.size:,} labels")
+        order = sorted(cells, key=lambda c: (c.task, c.model, c.size, c.sample))
+        return [self._record(models[cell.model], cell, found[cell] or {}) for cell in order]
+
+    def _key(self, model: Model, cell: _Cell) -> str:
+        """SHA-256 of all that a cell's figures depend on."""
+        content = {
+            "format": _FORMAT,
+            "model": model.settings(),
+            "task": self.tasks[cell.task].digest,
+            "cell": [cell.size, cell.sample, cell.part, self.seed],
+            "versions": _versions([model]),
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def _file(self, key: str) -> Path:
+        return self.folder / "cells" / key[:2] / f"{key}.json"
+
+    def _record(self, model: Model, cell: _Cell, found: Record) -> Record:
+        task = self.tasks[cell.task]
+        figures = {name: found.get(name) for name in ("auc", "accuracy", "r2", "mae")}
+        return {
+            "task": task.name,
+            "split": task.split,
+            "kind": task.kind,
+            "part": cell.part,
+            "model": model.name,
+            "size": cell.size,
+            "sample": cell.sample,
+            "metric": PRIMARY[task.kind],
+            "value": found["value"],
+            **{name: None if value is None else float(value) for name, value in figures.items()},
+            "bootstrap": found["bootstrap"],
+            "fit_seconds": found["fit_seconds"],
+            "score_seconds": found["score_seconds"],
+            "titles_per_second": len(task.rows(cell.part)) / max(found["score_seconds"], 1e-9),
+            "bytes": found["bytes"],
+            "seeds": found["seeds"],
+            "settings": json.dumps(model.settings() | found["found"], sort_keys=True),
+            "repeatable": model.repeatable,
+        }
+
+    def costs(self, models: Sequence[Model], cells: pl.DataFrame) -> pl.DataFrame:
+        """What each model takes: one row a model, in their order."""
+        rows = []
+        for model in models:
+            own = cells.filter(pl.col("model") == model.name, pl.col("part") == "test")
+            sizes = own["size"].unique().sort()
+            size = sizes.filter(sizes <= _COST_SIZE)
+            own = own.filter(pl.col("size") == (size[-1] if len(size) else sizes[0]))
+            made = self.prepared[model.name]
+            # a title first becomes a vector, then a score
+            seconds = float((1 / own["titles_per_second"]).mean())  # type: ignore[arg-type, operator]
+            seconds += 1 / made["titles_per_second"] if "titles_per_second" in made else 0
+            rows.append(
+                {
+                    "model": model.name,
+                    "pretraining_minutes": made.get("pretraining_minutes"),
+                    "fit_seconds": own["fit_seconds"].mean(),
+                    "titles_per_second": 1 / seconds,
+                    "megabytes": (made.get("bytes", 0) + own["bytes"].mean()) / 1e6,  # type: ignore[operator]
+                    "needs": model.needs,
+                    "repeatable": model.repeatable,
+                    "note": f"{own['seeds'][0]} seeds" if own["seeds"][0] > 1 else "",
+                }
+            )
+        return pl.DataFrame(rows, infer_schema_length=None)
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """Numbers of model and task in their run, the subsample, and the rows that judge."""
+
+    model: int
+    task: int
+    size: int
+    sample: int
+    part: Part
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What each process holds that works on cells."""
+
+    tasks: tuple[Task, ...]
+    models: tuple[Model, ...]
+    seed: int
+
+    def work(self, cell: _Cell) -> Record:
+        task, model = self.tasks[cell.task], self.models[cell.model]
+        drawn = subsamples(task, [cell.size], cell.sample + 1, self.seed)
+        rows = drawn[cell.size, cell.sample]
+        return run_cell(task, model, rows, seed=self.seed + cell.sample, part=cell.part)
+
+
+_run: _Run  # in a process that works on cells
+
+
+def _worked(run: _Run, cells: Sequence[_Cell], workers: int) -> Iterator[tuple[_Cell, Record]]:
+    """Work on cells in processes of one thread each: together they do more than one at a time with
+    all threads. Yields them as they are done."""
+    if not cells:
+        return
+    futures: dict[Future[Record], _Cell] = {}
+    with _one_thread_each():
+        # spawned, not forked: a fork of a process with threads may wait for ever
+        pool = ProcessPoolExecutor(workers, get_context("spawn"), _start, (run,))
+        futures = {pool.submit(_work, cell): cell for cell in cells}
+    try:
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BrokenProcessPool:
+        raise InputError(
+            "a process that worked on cells died, out of memory perhaps; go on with --resume and "
+            "fewer --threads"
+        ) from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in active_children():
+            process.terminate()
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Started now, processes read from here how many threads their libraries may have."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _start(run: _Run) -> None:
+    global _run
+    _run = run
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one decides
+    threadpool_limits(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _work(cell: _Cell) -> Record:
+    return _run.work(cell)
+
+
+def _check_out(out: Path, resume: bool) -> None:
+    require_name(out)
+    if out.is_file():
+        raise InputError(f"{out}: is a file; give a folder for the results")
+    if out.is_dir() and any(out.iterdir()):
+        if not (out / "cache").is_dir():
+            raise InputError(f"{out}: is a folder that isn't ours; choose another --out")
+        if not resume:
+            raise InputError(
+                f"{out}: holds a run; go on with --resume, which keeps what is done, or choose "
+                "another --out"
+            )
+
+
+def _read(file: Path) -> Record | None:
+    with suppress(OSError, ValueError):
+        record: Record = json.loads(file.read_text("utf-8"))
+        return record
+    return None
+
+
+def _versions(models: Sequence[Model]) -> dict[str, str]:
+    """Versions of what figures depend on."""
+    imported = sorted({package for model in models for package in model.packages})
+    known = packages_distributions() if imported else {}
+    names = ["numpy", "scikit-learn", "vitrina", *(known.get(n, [n])[0] for n in imported)]
+    found = {"python": platform.python_version()}
+    for name in names:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _described(task: Task) -> Record:
+    labels = task.labels
+    return {
+        "name": task.name,
+        "split": task.split,
+        "kind": task.kind,
+        "rows": len(labels),
+        "train": len(task.train),
+        "validation": len(task.validation),
+        "test": len(task.test),
+        "classes": len(task.classes) or None,
+        "positive": float(np.mean(labels)) if task.kind == "binary" else None,
+        "note": task.note,
+    }
+
+
+def _notes(tasks: Sequence[Task], quick: bool) -> list[str]:
+    notes = [f"{note}" for note in dict.fromkeys(task.note for task in tasks) if note]
+    if quick:
+        notes.insert(0, "A quick run: few rows, labels and steps. Its figures mean nothing.")
+    return notes
+
+
+def _command(
+    tasks_file: str | Path,
+    out: Path,
+    saved: Sequence[Path],
+    baselines: Sequence[str],
+    sizes: Sequence[int],
+    samples: int,
+    alphas: Sequence[float],
+) -> list[str]:
+    """The command that gives these results."""
+    command = ["vitrina", "evaluate", str(tasks_file), "--out", str(out)]
+    for path in saved:
+        command += ["--encoder", str(path)]
+    command += ["--baselines", *baselines, "--sizes", ",".join(map(str, sizes))]
+    command += ["--samples", str(samples)]
+    return command + (["--alphas", ",".join(f"{a:g}" for a in alphas)] if alphas else [])

@@ -1,0 +1,239 @@
+"""`vitrina evaluate`, start to end: real processes, real models, a run that is killed."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from vitrina.baselines.linear import BagOfWords
+from vitrina.cli import main
+from vitrina.data.sources import open_source
+from vitrina.demo import product_table
+from vitrina.downstream.protocol import run_cell, split_titles, subsamples
+from vitrina.downstream.tasks import read_tasks
+from vitrina.encoder.title_encoder import TitleEncoder
+from vitrina.evaluation import evaluate
+from vitrina.text.normalize import Normalizer
+
+FILES = {"report.html", "results.parquet", "results.csv", "results.md", "figure3.png"}
+
+
+@pytest.fixture(scope="module")
+def groceries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Complete Journey's tasks and sessions, without the test titles in the catalogue."""
+    folder = tmp_path_factory.mktemp("groceries")
+    source = open_source("completejourney")
+    from vitrina.data.tables import read_catalogue
+
+    table = product_table(read_catalogue(source.products))
+    test = split_titles(Normalizer("en")(table["title"]))["test"]
+    seen = table.with_row_index().filter(~pl.col("index").is_in(pl.Series(test).implode()))
+    seen.select("product_id", "title", "category").write_parquet(folder / "products.parquet")
+    source.events.head(60_000).sink_parquet(folder / "events.parquet")
+    labelled = table.with_columns(
+        private=pl.col("brand") == "Private", log_purchases=pl.col("purchases").log()
+    )
+    common = table["department"].value_counts(sort=True)["department"].head(4)
+    labelled.filter(pl.col("department").is_in(common.implode())).write_parquet(
+        folder / "tasks.parquet"
+    )
+    shared = 'file = "tasks.parquet"\nproduct = "product_id"\nsessions = "shop"\n'
+    (folder / "tasks.toml").write_text(
+        '[sessions.shop]\nevents = "events.parquet"\nproducts = "products.parquet"\n'
+        f'language = "en"\n[[task]]\nname = "private label"\nlabel = "private"\nkind = "binary"\n'
+        f'group = "department"\n{shared}'
+        f'[[task]]\nname = "department"\nlabel = "department"\nkind = "multiclass"\n{shared}'
+        f'[[task]]\nname = "purchases"\nlabel = "log_purchases"\nkind = "regression"\n{shared}'
+    )
+    return folder
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> Path:
+    """A small binary task that takes no time."""
+    rng = np.random.default_rng(0)
+    label = rng.random(900) < 0.4
+    titles = [
+        " ".join(rng.choice(["x", "old", "a"] if y else ["x", "new", "b"], 3)) + f" {i}"
+        for i, y in enumerate(label)
+    ]
+    pl.DataFrame({"title": titles, "label": label}).write_csv(tmp_path / "words.csv")
+    (tmp_path / "tasks.toml").write_text(
+        '[[task]]\nname = "words"\nfile = "words.csv"\nlabel = "label"\nkind = "binary"\n'
+    )
+    return tmp_path
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", *arguments])
+    assert isinstance(stop.value.code, int)
+    return stop.value.code
+
+
+def test_all_models_in_a_quick_run(groceries: Path, tmp_path: Path, tiny_transformer: Path) -> None:
+    out = tmp_path / "report"
+    baselines = [
+        *("encoder", "random", "simclr", "bag-of-words", "tf-idf", "fasttext", "fasttext-autotune"),
+        *("text-cnn", "prod2vec", "meta-prod2vec", f"transformer:{tiny_transformer}"),
+        *(f"transformer-mean:{tiny_transformer}", f"setfit:{tiny_transformer}"),
+    ]
+    options = ["--baselines", *baselines, "--alphas", "0,0.9", "--quick", "--quiet"]
+    assert run(str(groceries / "tasks.toml"), "--out", str(out), *options) == 0
+    assert {file.name for file in out.iterdir()} == {*FILES, "figure2.png", "cache"}
+    cells = pl.read_parquet(out / "results.parquet")
+    test = cells.filter(pl.col("part") == "test")
+    classify_only = 3  # fastText, its autotune and SetFit learn no numbers
+    blocks = 4 * len(baselines) - classify_only
+    assert len(test) == blocks * 2 * 2  # two sizes, two subsamples
+    assert cells.filter(pl.col("part") == "validation")["model"].n_unique() == 3
+    binary = test.filter(pl.col("kind") == "binary")
+    assert binary["auc"].is_between(0, 1).all()
+    assert cells["value"].is_finite().all()
+    html = (out / "report.html").read_text("utf-8")
+    for name in test["model"].unique():
+        assert name in html
+
+    # everything is known: the same figures, without any work
+    files = list((out / "cache").rglob("*"))
+    assert run(str(groceries / "tasks.toml"), "--out", str(out), *options, "--resume") == 0
+    assert list((out / "cache").rglob("*")) == files
+    assert pl.read_parquet(out / "results.parquet").equals(cells)
+
+
+def test_figures_are_those_of_the_models(words: Path) -> None:
+    cells = evaluate(
+        words / "tasks.toml",
+        words / "out",
+        baselines=["tf-idf", "bag-of-words"],
+        sizes=[50, 200, 100_000],
+        samples=2,
+        quiet=True,
+    )
+    (task,), _ = read_tasks(words / "tasks.toml")
+    drawn = subsamples(task, [50, 200], 2)
+    expected = [
+        run_cell(task, model, drawn[size, sample])["auc"]
+        for model in (BagOfWords(name="TF-IDF"), BagOfWords(name="counts", tfidf=False))
+        for size in (50, 200)
+        for sample in (0, 1)
+    ]
+    assert cells["auc"].to_list() == expected
+    assert cells["model"].unique(maintain_order=True).to_list() == ["TF-IDF", "bag of words"]
+    assert cells["size"].to_list() == [50, 50, 200, 200] * 2
+
+
+def test_a_new_encoder_costs_its_own_cells(words: Path, encoder: TitleEncoder) -> None:
+    encoder.save(words / "ours")
+    options = ["--sizes", "50,100", "--samples", "2", "--quiet"]
+    task, out = str(words / "tasks.toml"), words / "out"
+    assert run(task, "--out", str(out), "--baselines", "tf-idf", *options) == 0
+    before = {file: file.stat().st_mtime_ns for file in (out / "cache" / "cells").rglob("*.json")}
+    assert len(before) == 4
+    more = ["--encoder", str(words / "ours"), "--baselines", "tf-idf", "random"]
+    assert run(task, "--out", str(out), *more, *options, "--resume") == 0
+    after = {file: file.stat().st_mtime_ns for file in (out / "cache" / "cells").rglob("*.json")}
+    assert before.items() <= after.items()
+    assert len(after) == 12
+    models = pl.read_parquet(out / "results.parquet")["model"].unique(maintain_order=True)
+    assert models.to_list() == ["ours", "TF-IDF", "random encoder"]
+
+
+def test_a_killed_run_goes_on(words: Path) -> None:
+    command = [sys.executable, "-m", "vitrina.cli", "evaluate", "tasks.toml", "--out", "out"]
+    command += ["--baselines", "tf-idf", "bag-of-words", "--sizes", "50,100,200", "--samples", "40"]
+    process = subprocess.Popen(command, cwd=words, stderr=subprocess.DEVNULL)
+    deadline, done = time.monotonic() + 120, []
+    while not 20 < len(done) < 200:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+        done = list(words.glob("out/cache/cells/*/*.json"))
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    refused = subprocess.run(command, cwd=words, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "--resume" in refused.stderr
+    subprocess.run([*command, "--resume", "--quiet"], cwd=words, check=True, capture_output=True)
+    resumed = pl.read_parquet(words / "out" / "results.parquet")
+    assert len(resumed) == 2 * 3 * 40
+    whole = evaluate(
+        words / "tasks.toml",
+        words / "whole",
+        baselines=["tf-idf", "bag-of-words"],
+        sizes=[50, 100, 200],
+        samples=40,
+        quiet=True,
+    )
+    figures = ["task", "model", "size", "sample", "value", "bootstrap"]
+    assert resumed.select(figures).equals(whole.select(figures))
+
+
+MISTAKES = [
+    (["--baselines", "tfidf"], "'tfidf' is unknown; there are encoder, random"),
+    (["--baselines", "tf-idf:x"], "tf-idf takes nothing behind a colon"),
+    (["--baselines", "model2vec"], "model2vec needs a model; write model2vec:MODEL"),
+    (["--baselines", "encoder"], "encoder needs sessions"),
+    (["--baselines", "tf-idf", "tf-idf"], "TF-IDF is there twice"),
+    (["--baselines", "transformer:nowhere"], "nowhere"),
+    (["--encoder", "nowhere"], "nowhere"),
+    (["--sizes", "many"], "--sizes: 'many' should be numbers"),
+    (["--sizes", "1,10"], "--sizes: 1 labels"),
+    (["--sizes", "5000"], "'words' has 5[0-9][0-9] training rows .*too few for 5,000 labels"),
+    (["--alphas", "2"], "--alphas: 2.0 should be a number from 0 to 1"),
+    (["--alphas", "0.5", "--baselines", "tf-idf"], "--alphas: pre-training needs sessions"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), MISTAKES)
+def test_a_mistake_ends_at_once(
+    words: Path,
+    options: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(words)
+    assert run("tasks.toml", "--out", "out", *options) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("vitrina: ")
+    assert line.count("\n") == 1
+    assert re.search(message, line)
+    assert not Path("out").exists()
+
+
+def test_somebody_elses_folder_is_left_alone(
+    words: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (words / "out").mkdir()
+    (words / "out" / "thesis.txt").write_text("all of it")
+    for more in ([], ["--resume"]):
+        assert run(str(words / "tasks.toml"), "--out", str(words / "out"), *more) == 2
+        assert "isn't ours" in capsys.readouterr().err
+
+
+def test_the_encoder_is_the_best_on_validation(groceries: Path, tmp_path: Path) -> None:
+    cells = evaluate(
+        groceries / "tasks.toml",
+        tmp_path / "out",
+        baselines=["encoder"],
+        alphas=[0.0, 1.0],
+        quick=True,
+        quiet=True,
+    )
+    auc = pl.col("metric") == "auc"
+    validation = cells.filter(
+        auc, pl.col("part") == "validation", pl.col("model").str.starts_with("α")
+    )
+    means = validation.group_by("model").agg(pl.col("value").mean()).sort("value")
+    best = float(means["model"][-1].removeprefix("α = "))
+    judged = cells.filter(pl.col("part") == "test")
+    assert {json.loads(text)["alpha"] for text in judged["settings"]} == {best}
