@@ -12,6 +12,8 @@ from vitrina.text.normalize import Normalizer
 from vitrina.text.tokenizer import TitleTokenizer
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
+WORDS = ["new", "used", "apple", "phone", "milk", "shoe", "red", "blue", "lamp", "kit"]
+PARTS = ["64", "gb", "1", "l", "##s", "##er"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,3 +56,36 @@ def encoder(tokenizer: TitleTokenizer) -> TitleEncoder:
 def small_sizes() -> dict[str, int]:
     """Sizes of networks that train in a second."""
     return {"pieces": 300, "dim": 16, "filters": 4, "hidden": 24, "projection": 8}
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two layers of BERT, never trained, and a WordPiece vocabulary."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    vocabulary = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *WORDS,
+        *PARTS,
+        *"abcdefghijklmnopqrst",
+    ]
+    folder = tmp_path_factory.mktemp("models") / "tiny-bert"
+    tokenizer = transformers.BertTokenizer({piece: i for i, piece in enumerate(vocabulary)})
+    config = transformers.BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=80,
+        initializer_range=0.5,  # so that words differ clearly without training
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        transformers.BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

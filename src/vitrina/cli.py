@@ -306,8 +306,8 @@ def evaluate(
             consume_multiple=True,
             help="encoder, random, simclr, bag-of-words, tf-idf, fasttext, fasttext-autotune, "
             "text-cnn, prod2vec, meta-prod2vec, transformer[:MODEL], transformer-mean[:MODEL], "
-            "model2vec:MODEL, setfit:MODEL; MODEL is a folder or a name on the hub. By default all "
-            "that need no MODEL and are installed.",
+            "model2vec:MODEL, setfit:MODEL; MODEL is a folder or a name on the hub. Their numbers "
+            "in brackets: text-cnn[seeds=1]. By default all that need no MODEL and are installed.",
         ),
     ] = None,
     sizes: Annotated[

@@ -199,7 +199,7 @@ class _Bench:
             [
                 _Cell(m, t, size, sample, part)
                 # all sizes of the first subsample come first: they tune, the others follow
-                for sample in range(self.samples)
+                for sample in range(min(self.samples, model.samples or self.samples))
                 for size in self.sizes
                 if size <= len(task.train) and size <= (model.max_size or size)
             ]
@@ -257,7 +257,7 @@ class _Bench:
             "bootstrap": found["bootstrap"],
             "fit_seconds": found["fit_seconds"],
             "score_seconds": found["score_seconds"],
-            "titles_per_second": len(task.rows(cell.part)) / max(found["score_seconds"], 1e-9),
+            "seconds_a_title": found["score_seconds"] / len(task.rows(cell.part)),
             "bytes": found["bytes"],
             "seeds": found["seeds"],
             "settings": json.dumps(model.settings() | found["found"], sort_keys=True),
@@ -269,22 +269,23 @@ class _Bench:
         rows = []
         for model in models:
             own = cells.filter(pl.col("model") == model.name, pl.col("part") == "test")
-            sizes = own["size"].unique().sort()
-            size = sizes.filter(sizes <= _COST_SIZE)
-            own = own.filter(pl.col("size") == (size[-1] if len(size) else sizes[0]))
+            sizes = own["size"].unique().sort().to_list()
+            size = max((size for size in sizes if size <= _COST_SIZE), default=sizes[0])
+            own = own.filter(pl.col("size") == size)
+            fit, score, kept = (
+                own[name].to_numpy().mean() for name in ("fit_seconds", "seconds_a_title", "bytes")
+            )
             made = self.prepared[model.name]
-            # a title first becomes a vector, then a score
-            seconds = float((1 / own["titles_per_second"]).mean())  # type: ignore[arg-type, operator]
-            seconds += 1 / made["titles_per_second"] if "titles_per_second" in made else 0
+            if "titles_per_second" in made:  # a title first becomes a vector, then a score
+                score += 1 / made["titles_per_second"]
             rows.append(
                 {
                     "model": model.name,
                     "pretraining_minutes": made.get("pretraining_minutes"),
-                    "fit_seconds": own["fit_seconds"].mean(),
-                    "titles_per_second": 1 / seconds,
-                    "megabytes": (made.get("bytes", 0) + own["bytes"].mean()) / 1e6,  # type: ignore[operator]
+                    "fit_seconds": fit,
+                    "titles_per_second": 1 / score,
+                    "megabytes": (made.get("bytes", 0) + kept) / 1e6,
                     "needs": model.needs,
-                    "repeatable": model.repeatable,
                     "note": f"{own['seeds'][0]} seeds" if own["seeds"][0] > 1 else "",
                 }
             )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from vitrina.baselines.fasttext import FastText, FastTextAutotune
 from vitrina.baselines.frozen import FrozenEncoder
@@ -76,16 +78,16 @@ def _text_cnn(setup: Setup, argument: str) -> Model:
     return TextCNN(name="Text CNN", folder=setup.folder, **quick)
 
 
-def _transformer(setup: Setup, argument: str) -> Model:
+def _transformer(setup: Setup, argument: str, pooling: Literal["cls", "mean"] = "cls") -> Model:
     source = argument or BETO
-    name = f"{model_label(source)} [CLS]"
-    return Transformer(name=name, folder=setup.folder, source=source, pooling="cls")
-
-
-def _transformer_mean(setup: Setup, argument: str) -> Model:
-    source = argument or BETO
-    name = f"{model_label(source)} mean"
-    return Transformer(name=name, folder=setup.folder, source=source, pooling="mean")
+    label = model_label(source)
+    return Transformer(
+        name=f"{label} {'[CLS]' if pooling == 'cls' else 'mean'}",
+        folder=setup.folder,
+        source=source,
+        pooling=pooling,
+        prefix="query: " if "e5-" in label.lower() else "",  # what E5 was trained with
+    )
 
 
 def _model2vec(setup: Setup, argument: str) -> Model:
@@ -99,12 +101,12 @@ def _setfit(setup: Setup, argument: str) -> Model:
 
 
 def _prod2vec(setup: Setup, argument: str) -> Model:
-    quick = {"epochs": 1} if setup.quick else {}
+    quick = {"pairs": 100_000} if setup.quick else {}
     return Prod2Vec(name="Prod2Vec + KNN", folder=setup.folder, sources=setup.sources, **quick)
 
 
 def _meta_prod2vec(setup: Setup, argument: str) -> Model:
-    quick = {"epochs": 1} if setup.quick else {}
+    quick = {"pairs": 100_000} if setup.quick else {}
     return MetaProd2Vec(
         name="Meta-Prod2Vec + KNN", folder=setup.folder, sources=setup.sources, **quick
     )
@@ -123,13 +125,14 @@ MODELS: Mapping[str, Callable[[Setup, str], Model]] = MappingProxyType(
         "prod2vec": _prod2vec,
         "meta-prod2vec": _meta_prod2vec,
         "transformer": _transformer,
-        "transformer-mean": _transformer_mean,
+        "transformer-mean": partial(_transformer, pooling="mean"),
         "model2vec": _model2vec,
         "setfit": _setfit,
     }
 )
-"""Name -> model. Behind a colon, those of the second line take a folder or the name of a model on
-the hub: transformer (BETO by default), transformer-mean, model2vec:MODEL, setfit:MODEL."""
+"""Name -> model. The last four take a folder or the name of a model on the hub behind a colon
+(BETO by default for transformers); all take changes to their numbers in brackets:
+text-cnn[seeds_above=5], setfit[samples=1]:MODEL."""
 
 _TAKES_MODEL = ("transformer", "transformer-mean", "model2vec", "setfit")
 _PRETRAINED = ("encoder", "simclr", "prod2vec", "meta-prod2vec")
@@ -145,7 +148,7 @@ def build(setup: Setup, names: Sequence[str]) -> list[Model]:
     """
     models: dict[str, Model] = {}
     for given in names:
-        name, _, argument = given.partition(":")
+        name, options, argument = _parsed(given)
         if name not in MODELS:
             raise InputError(f"--baselines: '{name}' is unknown; there are {', '.join(MODELS)}")
         if argument and name not in _TAKES_MODEL:
@@ -162,12 +165,50 @@ def build(setup: Setup, names: Sequence[str]) -> list[Model]:
                 f"--baselines: {name} needs sessions; add [sessions.NAME] to the tasks' file and "
                 'sessions = "NAME" to its tasks'
             )
-        model = MODELS[name](setup, argument)
+        model = _with_options(name, MODELS[name](setup, argument), options)
         model.check()
         if model.name in models:
             raise InputError(f"--baselines: {model.name} is there twice; name it once")
         models[model.name] = model
     return list(models.values())
+
+
+def _parsed(given: str) -> tuple[str, dict[str, str], str]:
+    """Name, options and model of NAME[option=value,...]:MODEL."""
+    match = re.fullmatch(r"([^\[:]*)(?:\[([^\]]*)\])?(?::(.*))?", given)
+    options = [
+        option.partition("=") for option in ((match and match[2]) or "").split(",") if option
+    ]
+    if match is None or not all(value for _, _, value in options):
+        raise InputError(
+            f"--baselines: '{given}' should look like NAME, NAME[option=value,...] or NAME:MODEL"
+        )
+    return match[1], {key.strip(): value.strip() for key, _, value in options}, match[3] or ""
+
+
+def _with_options(name: str, model: Model, options: Mapping[str, str]) -> Model:
+    """The model with some of its numbers changed."""
+    numbers = {
+        field.name: getattr(model, field.name)
+        for field in fields(model)
+        if field.name == "samples" or type(getattr(model, field.name)) in (int, float)
+    }
+    changes: dict[str, Any] = {}
+    for option, value in options.items():
+        if option not in numbers:
+            raise InputError(
+                f"--baselines: {name} has no option '{option}'; it has {', '.join(numbers)}"
+            )
+        whole = not isinstance(numbers[option], float)
+        try:
+            number = int(value) if whole else float(value)
+        except ValueError:
+            number = -1
+        if number < 0 or (number == 0 and whole):
+            expected = "a whole number above 0" if whole else "a number"
+            raise InputError(f"--baselines: {name}[{option}={value}] should be {expected}")
+        changes[option] = number
+    return replace(model, **changes)
 
 
 def default_names(setup: Setup) -> tuple[list[str], list[str]]:

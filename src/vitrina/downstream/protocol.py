@@ -124,6 +124,8 @@ class Model(ABC):
         As tables show it.
     folder : Path
         Where `prepare` keeps its work, and finds it again; not part of `settings`.
+    samples : int or None
+        The most subsamples of a size that it is run with: a slow model may have fewer than others.
     kinds : which tasks it can learn
     packages : import names of what must be installed
     needs : what it needs that titles and labels don't give ("product ids", "a GPU in practice")
@@ -133,6 +135,7 @@ class Model(ABC):
 
     name: str
     folder: Path = Path()
+    samples: int | None = None
 
     kinds: ClassVar[frozenset[Kind]] = frozenset(("binary", "multiclass", "regression"))
     packages: ClassVar[tuple[str, ...]] = ()
@@ -143,7 +146,7 @@ class Model(ABC):
     def settings(self) -> dict[str, Any]:
         """All that its figures depend on beside task, rows and seed, as plain values: they are
         part of what identifies a cached cell."""
-        own = (f.name for f in fields(self) if f.name not in ("name", "folder"))
+        own = (f.name for f in fields(self) if f.name not in ("name", "folder", "samples"))
         return {"model": type(self).__name__, **{name: getattr(self, name) for name in own}}
 
     def suits(self, task: Task) -> bool:
