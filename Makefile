@@ -26,7 +26,7 @@ report: $(STAMP)
 		prod2vec meta-prod2vec transformer:build/models/multilingual-e5-small \
 		transformer-mean:build/models/multilingual-e5-small transformer:build/models/all-MiniLM-L6-v2 \
 		transformer-mean:build/models/all-MiniLM-L6-v2 model2vec:build/models/model2vec-all-MiniLM-L6-v2 \
-		setfit:build/models/all-MiniLM-L6-v2
+		'setfit[samples=1]:build/models/all-MiniLM-L6-v2'
 	mkdir -p docs/results
 	cp build/report/results.md build/report/results.csv build/report/figure2.png build/report/figure3.png docs/results/
 

@@ -50,8 +50,9 @@ def one_by_one(folder, titles, pooling, max_length=64):
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_vectors_are_the_models_own(tiny_bert, pooling):
-    encode, size = Transformer(name="t", source=str(tiny_bert), pooling=pooling).open()
-    vectors = encode(TITLES)
+    model = Transformer(name="t", source=str(tiny_bert), pooling=pooling)
+    encode, size = model.open()
+    vectors = model.pooled(encode(TITLES))
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(vectors, one_by_one(tiny_bert, TITLES, pooling), atol=ROUNDING)
     assert abs(size - (tiny_bert / "model.safetensors").stat().st_size) < 10_000
@@ -59,12 +60,11 @@ def test_vectors_are_the_models_own(tiny_bert, pooling):
 
 def test_a_prefix_and_a_length(tiny_bert):
     source = str(tiny_bert)
-    encode, _ = Transformer(
-        name="t", source=source, pooling="mean", prefix="query: ", max_length=9
-    ).open()
+    model = Transformer(name="t", source=source, pooling="mean", prefix="query: ", max_length=9)
+    encode, _ = model.open()
     texts = [f"query: {title}" for title in TITLES]
     expected = one_by_one(tiny_bert, texts, "mean", max_length=9)
-    np.testing.assert_allclose(encode(TITLES), expected, atol=ROUNDING)
+    np.testing.assert_allclose(model.pooled(encode(TITLES)), expected, atol=ROUNDING)
 
 
 def test_a_title_has_one_vector_in_any_company(tiny_bert, grocery_titles):
@@ -87,6 +87,15 @@ def test_prepared_and_fitted_like_any_vectors(tiny_bert, tmp_path, grocery_title
     scores = model.fit(task, task.train, 0).score(task.test)
     vectors = one_by_one(tiny_bert, titles, "mean")
     plain = OnVectors(name="plain", vectors=vectors).fit(task, task.train, 0)
+    np.testing.assert_allclose(scores, plain.score(task.test), atol=ROUNDING)
+    chunks = set(tmp_path.rglob("chunk-*"))
+    other = Transformer(name="t", source=str(tiny_bert), folder=tmp_path)  # [CLS], at no cost
+    other.prepare([task], quiet=True)
+    assert set(tmp_path.rglob("chunk-*")) == chunks
+    assert other.settings() != model.settings()
+    vectors = one_by_one(tiny_bert, titles, "cls")
+    plain = OnVectors(name="plain", vectors=vectors).fit(task, task.train, 0)
+    scores = other.fit(task, task.train, 0).score(task.test)
     np.testing.assert_allclose(scores, plain.score(task.test), atol=ROUNDING)
 
 
@@ -115,9 +124,10 @@ def test_digest_follows_what_decides_the_vectors(tiny_bert, copy, tmp_path):
     assert digest(tiny_bert) == digest(tiny_bert, name="other", folder=tmp_path)
     (copy / "README.md").write_text("A note.")
     assert digest(tiny_bert) == digest(copy)
-    changed = [{"pooling": "mean"}, {"prefix": "query: "}, {"max_length": 8}]
+    assert digest(tiny_bert) == digest(tiny_bert, pooling="mean")  # one pass gives both
+    changed = [{"prefix": "query: "}, {"max_length": 8}]
     digests = {digest(tiny_bert), *(digest(tiny_bert, **change) for change in changed)}
-    assert len(digests) == 4
+    assert len(digests) == 3
     weights = bytearray((copy / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (copy / "model.safetensors").write_bytes(weights)

@@ -27,8 +27,8 @@ from vitrina.files import write_json
 from vitrina.text.normalize import Normalizer
 
 BUCKETS = 200_000
-"""Rows for hashed n-grams in autotune's trials; by itself it tries up to ten million, which are
-gigabytes. 10,000 titles have about as many n-grams."""
+"""Rows that hashed n-grams share in autotune's trials, 80 MB; by itself it tries up to ten million,
+which are gigabytes."""
 DIM = 100
 """fastText's default, for autotune's trials too: by itself it tries up to 1,000."""
 VALIDATION_ROWS = 5_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from hashlib import sha256
 from importlib import import_module
@@ -71,6 +71,14 @@ class Transformer(_Pretrained):
     prefix: str = ""
     max_length: int = 64
 
+    def digest(self) -> str:
+        """The same for both poolings: one pass gives both, side by side."""
+        return OnTitles.digest(replace(self, pooling="cls"))
+
+    def pooled(self, vectors: Vectors) -> Vectors:
+        width = vectors.shape[1] // 2
+        return vectors[:, :width] if self.pooling == "cls" else vectors[:, width:]
+
     def open(self) -> tuple[Encode, int]:
         self.check()
         import torch
@@ -98,7 +106,7 @@ class Transformer(_Pretrained):
             texts = [self.prefix + title for title in titles]
             tokens = tokenizer(texts, truncation=True, max_length=self.max_length)["input_ids"]
             lengths = np.fromiter(map(len, tokens), np.int64, len(tokens))
-            vectors = np.empty((len(titles), model.config.hidden_size), np.float32)
+            vectors = np.empty((len(titles), 2 * model.config.hidden_size), np.float32)
             with torch.inference_mode(), faster_products():
                 for length in np.unique(lengths):
                     rows = np.flatnonzero(lengths == length)
@@ -106,8 +114,7 @@ class Transformer(_Pretrained):
                         part = rows[start : start + BATCH]
                         batch = torch.tensor([tokens[row] for row in part])
                         last = model(batch, attention_mask=torch.ones_like(batch))[0]  # (n, t, d)
-                        pooled = last[:, 0] if self.pooling == "cls" else last.mean(1)
-                        vectors[part] = pooled.numpy()
+                        vectors[part] = torch.cat([last[:, 0], last.mean(1)], 1).numpy()
             return vectors
 
         weights = [*model.parameters(), *model.buffers()]

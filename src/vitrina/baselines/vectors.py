@@ -87,7 +87,11 @@ class OnTitles(Model):
             raise InputError(
                 f"{path}: no vectors of {task.name}; prepare {self.name} with this task first"
             ) from None
-        return OnVectors(name=self.name, vectors=vectors).fit(task, rows, seed)
+        return OnVectors(name=self.name, vectors=self.pooled(vectors)).fit(task, rows, seed)
+
+    def pooled(self, vectors: Vectors) -> Vectors:
+        """What the linear model gets of the encoder's vectors: all of them."""
+        return vectors
 
     def _folder(self) -> Path:
         return self.folder / self.digest()[:16]
