@@ -291,6 +291,20 @@ def test_metadata_stand_in_for_ids(meta: MetaProd2Vec) -> None:
     assert scores.tolist() == [1, 0, 1, 0, 1]
 
 
+def test_a_row_is_the_mean_of_all_that_is_known_of_it(meta: MetaProd2Vec) -> None:
+    vectors = saved(meta)
+    known = [  # of a product of the catalogue, one that was only sold, and words alone
+        ["101", "pear", "no1", "category: food 1"],
+        ["218", "file"],
+        ["fig", "category: tool 0"],
+    ]
+    means = [np.mean([vectors[name] for name in names], axis=0) for names in known]
+    categories = ["food 1"] * 20 + [None] * 20 + ["tool 0"] * 3
+    described = task(categories=categories)
+    found = meta._row_vectors(described, np.array([1, 38, 40]))
+    np.testing.assert_allclose(found, [x / np.linalg.norm(x) for x in means], atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["binary", "multiclass", "regression"])
 def test_scores_are_those_of_five_neighbours(plain: Prod2Vec, kind: Any) -> None:
     rng = np.random.default_rng(3)

@@ -8,7 +8,7 @@ With σ the logistic function and P the output's kind, the loss of predicting o 
 P being the unigram distribution of the products (or of the metadata values, for such an output)
 to the power of 3/4: word2vec (Mikolov et al., 2013). Over the pairs of a visited product i and a
 partner j in its session, whose metadata values are M_i and M_j, Meta-Prod2Vec (Vasile, Smirnova,
-Conneau, RecSys 2016, §3.3) adds up
+Conneau, RecSys 2016, arXiv 1607.07326) adds up
 
     L = L_{J|I} + λ (L_{M|I} + L_{J|M} + L_{M|M} + L_{I|M}),    where a pair counts as
 
