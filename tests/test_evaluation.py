@@ -220,6 +220,23 @@ def test_a_mistake_ends_at_once(
     assert not Path("out").exists()
 
 
+def test_a_missing_package_is_named(
+    words: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fasttext", None)  # as if it weren't installed
+    arguments = [str(words / "tasks.toml"), "--out", str(words / "out")]
+    assert run(*arguments, "--baselines", "fasttext") == 2
+    assert "pip install 'vitrina[baselines]'" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "torch", None)  # of all, those that can run
+    assert run(*arguments, "--sizes", "50", "--samples", "1") == 0
+    assert "want of packages: fasttext, fasttext-autotune, text-cnn;" in capsys.readouterr().err
+    models = pl.read_parquet(words / "out" / "results.parquet")["model"].unique()
+    assert sorted(models) == ["TF-IDF", "bag of words"]
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert run(*arguments, "--resume") == 2
+    assert "pip install 'vitrina[report]'" in capsys.readouterr().err
+
+
 def test_somebody_elses_folder_is_left_alone(
     words: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

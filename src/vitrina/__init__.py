@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vitrina.encoder.catalogue import most_similar as most_similar
     from vitrina.encoder.title_encoder import TitleEncoder as TitleEncoder
     from vitrina.errors import InputError as InputError
+    from vitrina.evaluation import evaluate as evaluate
     from vitrina.pretraining.settings import preset as preset
     from vitrina.pretraining.train import train as train
     from vitrina.text.normalize import Normalizer as Normalizer
@@ -44,6 +45,7 @@ _HOME = {  # in the order in which data flows
     "embed_file": "vitrina.encoder.catalogue",
     "most_similar": "vitrina.encoder.catalogue",
     "TitleClassifier": "vitrina.downstream.classifier",
+    "evaluate": "vitrina.evaluation",
 }
 
 __all__ = sorted(["__version__", *_HOME])

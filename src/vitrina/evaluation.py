@@ -20,6 +20,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.util import find_spec
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from vitrina.downstream.metrics import PRIMARY
 from vitrina.downstream.protocol import REPEATS, SIZES, Model, Part, Task, run_cell, subsamples
 from vitrina.downstream.tasks import read_tasks
 from vitrina.encoder.kernels import default_threads
-from vitrina.errors import InputError
+from vitrina.errors import InputError, MissingExtraError
 from vitrina.files import require_name, write_json
 from vitrina.progress import Progress, console
 from vitrina.report.evaluation import write_report
@@ -100,6 +101,8 @@ def evaluate(
     """
     out = Path(out)
     _check_out(out, resume)
+    if find_spec("matplotlib") is None:  # now, not after hours
+        raise MissingExtraError("matplotlib", "report")
     sizes = tuple(sorted(set(sizes or (_QUICK_SIZES if quick else SIZES))))
     samples = samples or (_QUICK_SAMPLES if quick else REPEATS)
     for alpha in alphas:
@@ -165,7 +168,7 @@ def evaluate(
         "command": shlex.join(_command(tasks_file, out, saved, baselines, sizes, samples, alphas)),
         "versions": _versions(models),
         "seed": seed,
-        "notes": [*_notes(tasks, quick), *remarks],
+        "notes": [*_notes(tasks, bool(sources), quick), *remarks],
         "tasks": [_described(task) for task in tasks],
     }
     cells = pl.DataFrame(records, infer_schema_length=None)
@@ -428,8 +431,14 @@ def _described(task: Task) -> Record:
     }
 
 
-def _notes(tasks: Sequence[Task], quick: bool) -> list[str]:
-    notes = [f"{note}" for note in dict.fromkeys(task.note for task in tasks) if note]
+def _notes(tasks: Sequence[Task], pretraining: bool, quick: bool) -> list[str]:
+    notes = [note for note in dict.fromkeys(task.note for task in tasks) if note]
+    if pretraining:
+        notes.append(
+            "Pre-training on a task's sessions left out every product with one of its test "
+            "titles; Prod2Vec and Meta-Prod2Vec met these in the sessions, as ids without title or "
+            "category."
+        )
     if quick:
         notes.insert(0, "A quick run: few rows, labels and steps. Its figures mean nothing.")
     return notes

@@ -6,9 +6,10 @@ import hashlib
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
@@ -40,10 +41,11 @@ class SessionSource:
     ----------
     name : str
     events, products : files
-        The catalogue lacks the products whose titles are held out for testing; the events may
-        have them.
     gap : the longest pause within a session
     language : of the titles, None if unknown
+    held_out : normal forms of titles
+        The test titles of the tasks, which pre-training must not see: `catalogue` lacks their
+        products.
     """
 
     name: str
@@ -53,18 +55,31 @@ class SessionSource:
     language: str | None = None
     event_columns: EventColumns = field(default_factory=EventColumns)
     catalogue_columns: CatalogueColumns = field(default_factory=CatalogueColumns)
+    held_out: frozenset[str] = field(default=frozenset(), repr=False)
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the files and of how they are read, in hexadecimal."""
+        """SHA-256 of the files, how they are read and what is held out of them, in hexadecimal."""
         columns = asdict(self.event_columns), asdict(self.catalogue_columns)
         files = [file_digest(file) for file in (*self.events, *self.products)]
         content = repr((files, len(self.events), self.gap, self.language, columns))
+        content += "\n".join(self._banned(self._read()))
         return hashlib.sha256(content.encode()).hexdigest()
 
     def catalogue(self) -> Catalogue:
         """The products, without those whose titles are held out."""
+        catalogue = self._read()
+        banned = self._banned(catalogue)
+        return catalogue.without_titles(banned) if banned else catalogue
+
+    def _read(self) -> Catalogue:
         return read_catalogue(list(self.products), self.catalogue_columns)
+
+    def _banned(self, catalogue: Catalogue) -> list[str]:
+        """The catalogue's titles that are held out, as they are written there."""
+        keys = Normalizer(self.language)(catalogue.titles)
+        titles = zip(catalogue.titles, keys, strict=True)
+        return [title for title, key in titles if key in self.held_out]
 
     def sessions(self, catalogue: Catalogue | None, max_products: int = 10) -> Sessions:
         """Sessions of the catalogue's products; of all products, whatever they are, for None."""
@@ -117,8 +132,9 @@ def read_tasks(
     - regression: ``log = true`` for the natural logarithm of the label;
     - optional: ``group``, a column whose values stay together in a second, grouped split;
       ``product`` and ``category``, columns that models with product ids and metadata use;
-      ``sessions``, the sessions of the same shop; ``language``, of the titles (that of the
-      sessions by default); ``rows``, to draw so many at random; ``note``, for the report.
+      ``sessions``, the sessions of the same shop, of which pre-training doesn't see the products
+      that have a test title; ``language``, of the titles (that of the sessions by default);
+      ``rows``, to draw so many at random; ``note``, for the report.
 
     Each ``[sessions.NAME]`` has ``events``, ``products`` (files), and as they differ from their
     defaults ``gap``, ``language``, ``user_column``, ``time_column``, ``product_column``,
@@ -166,7 +182,12 @@ def read_tasks(
                 f"{where}: sessions '{spec.sessions}' are not in the file; add "
                 f"[sessions.{spec.sessions}]"
             )
-    return [task for spec in specs for task in _open(path, spec, sources, rows, seed)], sources
+    tasks = [task for spec in specs for task in _open(path, spec, sources, rows, seed)]
+    for name, source in sources.items():
+        test = (task.titles_of(task.test) for task in tasks if task.sessions == name)
+        keys = Normalizer(source.language)(list(chain.from_iterable(test)))
+        sources[name] = replace(source, held_out=frozenset(keys))
+    return tasks, sources
 
 
 def _toml(path: Path) -> dict[str, Any]:
