@@ -154,30 +154,37 @@ def test_a_new_encoder_costs_its_own_cells(words: Path, encoder: TitleEncoder) -
     assert models.to_list() == ["ours", "TF-IDF", "random encoder"]
 
 
-def test_a_killed_run_goes_on(words: Path) -> None:
+def test_a_stopped_run_goes_on(words: Path) -> None:
     command = [sys.executable, "-m", "vitrina.cli", "evaluate", "tasks.toml", "--out", "out"]
-    command += ["--baselines", "tf-idf", "bag-of-words", "--sizes", "50,100,200", "--samples", "40"]
-    process = subprocess.Popen(command, cwd=words, stderr=subprocess.DEVNULL)
-    deadline, done = time.monotonic() + 120, []
-    while not 20 < len(done) < 200:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-        done = list(words.glob("out/cache/cells/*/*.json"))
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    command += ["--baselines", "tf-idf", "bag-of-words", "--sizes", "50,100,200", "--samples", "60"]
+    done = 0
+    for number in (signal.SIGINT, signal.SIGKILL):
+        more = ["--resume"] if done else []
+        process = subprocess.Popen([*command, *more], cwd=words, stderr=subprocess.PIPE, text=True)
+        deadline, before = time.monotonic() + 120, done
+        while done < before + 20:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+            done = len(list(words.glob("out/cache/cells/*/*.json")))
+        assert done < 200
+        os.kill(process.pid, number)
+        _, said = process.communicate(timeout=60)
+        if number == signal.SIGINT:
+            assert process.returncode == 1
+            assert re.search(r"stopped after \d+ of 360 cells; go on .* --resume$", said.strip())
     refused = subprocess.run(command, cwd=words, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "--resume" in refused.stderr
     subprocess.run([*command, "--resume", "--quiet"], cwd=words, check=True, capture_output=True)
     resumed = pl.read_parquet(words / "out" / "results.parquet")
-    assert len(resumed) == 2 * 3 * 40
+    assert len(resumed) == 2 * 3 * 60
     whole = evaluate(
         words / "tasks.toml",
         words / "whole",
         baselines=["tf-idf", "bag-of-words"],
         sizes=[50, 100, 200],
-        samples=40,
+        samples=60,
         quiet=True,
     )
     figures = ["task", "model", "size", "sample", "value", "bootstrap"]

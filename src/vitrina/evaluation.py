@@ -216,16 +216,22 @@ class _Bench:
         keys = {cell: self._key(models[cell.model], cell) for cell in cells}
         found = {cell: _read(self._file(key)) for cell, key in keys.items()}
         missing = [cell for cell in cells if found[cell] is None]
-        known = len(cells) - len(missing)
-        with Progress("cells", len(cells), done=known, quiet=self.quiet) as progress:
-            if known:
-                progress.note(f"cells: {known:,} of {len(cells):,} are known already")
-            run = _Run(tuple(self.tasks), tuple(models), self.seed)
-            for done, (cell, record) in enumerate(_worked(run, missing, self.workers), known + 1):
-                write_json(self._file(keys[cell]), record)
-                found[cell] = record
-                task, model = self.tasks[cell.task], models[cell.model]
-                progress.update(done, f"{model.name}, {task.name}, {cell.size:,} labels")
+        run = _Run(tuple(self.tasks), tuple(models), self.seed)
+        done = len(cells) - len(missing)
+        with Progress("cells", len(cells), done=done, quiet=self.quiet) as progress:
+            if done:
+                progress.note(f"cells: {done:,} of {len(cells):,} are known already")
+            try:
+                for cell, record in _worked(run, missing, self.workers):
+                    write_json(self._file(keys[cell]), record)
+                    found[cell], done = record, done + 1
+                    task, model = self.tasks[cell.task], models[cell.model]
+                    progress.update(done, f"{model.name}, {task.name}, {cell.size:,} labels")
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(
+                    f"stopped after {done:,} of {len(cells):,} cells; go on with the same command "
+                    "and --resume"
+                ) from None
         order = sorted(cells, key=lambda c: (c.task, c.model, c.size, c.sample))
         return [self._record(models[cell.model], cell, found[cell] or {}) for cell in order]
 
