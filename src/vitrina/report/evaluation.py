@@ -141,10 +141,9 @@ def write_report(
     for name, content in files.items():
         with atomic_path(folder / name) as temporary:
             temporary.write_bytes(content)
-    for name in set(_FIGURES.values()) - set(
-        files
-    ):  # an earlier one would be taken for this report's
-        (folder / name).unlink(missing_ok=True)
+    for name in _FIGURES.values():
+        if name not in files:  # an earlier one would be taken for this report's
+            (folder / name).unlink(missing_ok=True)
 
 
 class _Block(NamedTuple):
