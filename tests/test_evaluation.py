@@ -155,8 +155,13 @@ def test_a_new_encoder_costs_its_own_cells(words: Path, encoder: TitleEncoder) -
 
 
 def test_a_stopped_run_goes_on(words: Path) -> None:
+    table = pl.read_csv(words / "words.csv").with_columns(number=pl.col("label").cast(pl.Float64))
+    table.write_csv(words / "words.csv")
+    with (words / "tasks.toml").open("a") as file:
+        file.write('[[task]]\nname = "number"\nfile = "words.csv"\nlabel = "number"\n')
+        file.write('kind = "regression"\n')
     command = [sys.executable, "-m", "vitrina.cli", "evaluate", "tasks.toml", "--out", "out"]
-    command += ["--baselines", "tf-idf", "bag-of-words", "--sizes", "50,100,200", "--samples", "60"]
+    command += ["--baselines", "tf-idf", "bag-of-words", "--sizes", "50,100,200", "--samples", "30"]
     done = 0
     for number in (signal.SIGINT, signal.SIGKILL):
         more = ["--resume"] if done else []
@@ -178,13 +183,13 @@ def test_a_stopped_run_goes_on(words: Path) -> None:
     assert "--resume" in refused.stderr
     subprocess.run([*command, "--resume", "--quiet"], cwd=words, check=True, capture_output=True)
     resumed = pl.read_parquet(words / "out" / "results.parquet")
-    assert len(resumed) == 2 * 3 * 60
+    assert len(resumed) == 2 * 2 * 3 * 30
     whole = evaluate(
         words / "tasks.toml",
         words / "whole",
         baselines=["tf-idf", "bag-of-words"],
         sizes=[50, 100, 200],
-        samples=60,
+        samples=30,
         quiet=True,
     )
     figures = ["task", "model", "size", "sample", "value", "bootstrap"]

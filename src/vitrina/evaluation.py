@@ -141,16 +141,17 @@ def evaluate(
             raise InputError(f"--baselines: '{model.name}' suits none of the tasks; leave it out")
 
     bench = _Bench(setup.folder, tasks, sizes, samples, seed, threads or default_threads(), quiet)
-    records, remarks = [], []
+    found: list[pl.DataFrame] = []
+    remarks = []
     if alphas:
         if not sources:
             raise InputError("--alphas: pre-training needs sessions; add them to the tasks' file")
         named = {f"α = {alpha:g}": alpha for alpha in alphas}
         curves: list[Model] = [setup.frozen(name, alpha=a) for name, a in named.items()]
-        records += bench.run([*curves, *build(setup, ["random"])], "validation")
-        means = pl.DataFrame(records).filter(pl.col("metric") == "auc")
-        of_alphas = means.filter(pl.col("model").is_in(list(named)))
-        ranked = of_alphas.group_by("model").agg(pl.col("value").mean()).sort("value", "model")
+        found.append(bench.run([*curves, *build(setup, ["random"])], "validation"))
+        judged_by_auc = found[0].filter(pl.col("model").is_in(list(named)), metric="auc")
+        means = judged_by_auc.group_by("model").agg(pl.col("value").mean())
+        ranked = means.sort("value", "model")
         best = ranked["model"][-1]
         remarks.append(
             f"{best} has the highest mean AUC on the validation rows ({ranked['value'][-1]:.3f}), "
@@ -160,7 +161,8 @@ def evaluate(
             setup.frozen("encoder", alpha=named[best]) if model.name == "encoder" else model
             for model in models
         ]
-    records += bench.run(models, "test")
+    found.append(bench.run(models, "test"))
+    cells = pl.concat(found, how="diagonal_relaxed")
     facts = {
         "title": f"Title encoders and baselines on {len({task.name for task in tasks})} tasks",
         "lead": _LEAD.format(models=len(models), samples=samples),
@@ -171,7 +173,6 @@ def evaluate(
         "notes": [*_notes(tasks, bool(sources), quick), *remarks],
         "tasks": [_described(task) for task in tasks],
     }
-    cells = pl.DataFrame(records, infer_schema_length=None)
     write_report(out, cells, bench.costs(models, cells), facts)
     return pl.read_parquet(out / "results.parquet")
 
@@ -193,8 +194,8 @@ class _Bench:
         self.seed, self.workers, self.quiet = seed, workers, quiet
         self.prepared: dict[str, dict[str, float]] = {}
 
-    def run(self, models: Sequence[Model], part: Part) -> list[Record]:
-        """Records of all cells of the models, judged on a part of the split."""
+    def run(self, models: Sequence[Model], part: Part) -> pl.DataFrame:
+        """All cells of the models, judged on a part of the split: a row each."""
         for model in models:
             suited = [task for task in self.tasks if model.suits(task)]
             self.prepared[model.name] = model.prepare(suited, quiet=self.quiet)
@@ -233,7 +234,8 @@ class _Bench:
                     "and --resume"
                 ) from None
         order = sorted(cells, key=lambda c: (c.task, c.model, c.size, c.sample))
-        return [self._record(models[cell.model], cell, found[cell] or {}) for cell in order]
+        records = [self._record(models[cell.model], cell, found[cell] or {}) for cell in order]
+        return pl.DataFrame(records, infer_schema_length=None)
 
     def _key(self, model: Model, cell: _Cell) -> str:
         """SHA-256 of all that a cell's figures depend on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -54,9 +55,7 @@ def bootstrap(
     The draws depend on the number of rows alone: replicate b of any two models was judged on the
     same rows, so their differences are those of a paired bootstrap.
     """
-    n = len(truth)
-    rng = np.random.default_rng(n)
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=replicates).astype(np.float64)  # (b, n)
+    weights = _weights(len(truth), replicates)
     if kind == "binary":
         return weighted_auc(truth, scores, weights)
     if kind == "multiclass":
@@ -72,7 +71,16 @@ def bootstrap(
     return r2
 
 
-def weighted_auc(positive: npt.NDArray[np.bool_], scores: Floats, weights: Floats) -> Floats:
+@lru_cache(maxsize=2)
+def _weights(n: int, replicates: int) -> npt.NDArray[np.float32]:
+    """How often each replicate has each row, (replicates, n): whole numbers, and so exact."""
+    drawn = np.random.default_rng(n).integers(n, size=(replicates, n))
+    return np.stack([np.bincount(rows, minlength=n) for rows in drawn]).astype(np.float32)
+
+
+def weighted_auc(
+    positive: npt.NDArray[np.bool_], scores: Floats, weights: npt.NDArray[np.floating[Any]]
+) -> Floats:
     """AUC ROC of rows that count several times: for weights (b, n), shape (b,); NaN where a
     replicate has rows of one class only."""
     order = np.argsort(scores, kind="stable")
@@ -81,9 +89,10 @@ def weighted_auc(positive: npt.NDArray[np.bool_], scores: Floats, weights: Float
     up = np.add.reduceat(w * y, starts, axis=1)
     down = np.add.reduceat(w * ~y, starts, axis=1)
     below = np.cumsum(down, axis=1) - down / 2  # half of a tie counts
-    pairs = up.sum(axis=1) * down.sum(axis=1)
+    above = np.einsum("bg,bg->b", up, below, dtype=np.float64)
+    pairs = up.sum(axis=1, dtype=np.float64) * down.sum(axis=1, dtype=np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        auc: Floats = (up * below).sum(axis=1) / pairs
+        auc: Floats = above / pairs
     return auc
 
 
