@@ -232,6 +232,17 @@ def test_a_mistake_ends_at_once(
     assert not Path("out").exists()
 
 
+def test_a_script_without_a_guard_is_told(words: Path) -> None:
+    script = "from vitrina import evaluate\nevaluate('tasks.toml', 'out', sizes=[50], samples=1)"
+    (words / "script.py").write_text(script)
+    command = [sys.executable, "script.py"]
+    ended = subprocess.run(
+        command, cwd=words, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode != 0
+    assert "call evaluate below if __name__ == '__main__':" in ended.stderr
+
+
 def test_a_missing_package_is_named(
     words: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

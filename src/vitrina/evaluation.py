@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import platform
 import random
 import shlex
@@ -23,6 +24,7 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from importlib.util import find_spec
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -146,7 +148,7 @@ def evaluate(
     if alphas:
         if not sources:
             raise InputError("--alphas: pre-training needs sessions; add them to the tasks' file")
-        named = {f"α = {alpha:g}": alpha for alpha in alphas}
+        named = {f"α = {alpha:g}": float(alpha) for alpha in alphas}
         curves: list[Model] = [setup.frozen(name, alpha=a) for name, a in named.items()]
         found.append(bench.run([*curves, *build(setup, ["random"])], "validation"))
         judged_by_auc = found[0].filter(pl.col("model").is_in(list(named)), metric="auc")
@@ -338,22 +340,27 @@ def _worked(run: _Run, cells: Sequence[_Cell], workers: int) -> Iterator[tuple[_
     if not cells:
         return
     futures: dict[Future[Record], _Cell] = {}
-    with _one_thread_each():
-        # spawned, not forked: a fork of a process with threads may wait for ever
-        pool = ProcessPoolExecutor(workers, get_context("spawn"), _start, (run,))
-        futures = {pool.submit(_work, cell): cell for cell in cells}
-    try:
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    except BrokenProcessPool:
-        raise InputError(
-            "a process that worked on cells died, out of memory perhaps; go on with --resume and "
-            "fewer --threads"
-        ) from None
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in active_children():
-            process.terminate()
+    with TemporaryDirectory() as folder:
+        # by a file: a process that dies while it is sent so much leaves the sender waiting for ever
+        path = Path(folder, "run.pickle")
+        path.write_bytes(pickle.dumps(run))
+        with _one_thread_each():
+            # spawned, not forked: a fork of a process with threads may wait for ever
+            pool = ProcessPoolExecutor(workers, get_context("spawn"), _start, (path,))
+            futures = {pool.submit(_work, cell): cell for cell in cells}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BrokenProcessPool:
+            raise InputError(
+                "a process that worked on cells died, out of memory perhaps: go on with --resume "
+                "and fewer --threads; in a script of your own, call evaluate below "
+                "if __name__ == '__main__':"
+            ) from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in active_children():
+                process.terminate()
 
 
 @contextmanager
@@ -371,9 +378,9 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _start(run: _Run) -> None:
+def _start(path: Path) -> None:
     global _run
-    _run = run
+    _run = pickle.loads(path.read_bytes())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one decides
     threadpool_limits(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
