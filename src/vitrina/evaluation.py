@@ -15,7 +15,7 @@ import random
 import shlex
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -133,10 +133,11 @@ def evaluate(
         FrozenEncoder(name=path.name or str(path), folder=setup.folder, saved=path)
         for path in saved
     ]
+    for encoder in judged:
+        encoder.check()
     models: list[Model] = [*judged, *build(setup, baselines)]
     names = [model.name for model in models]
     for model in models:
-        model.check()
         if names.count(model.name) > 1:
             raise InputError(f"--encoder: two models are named '{model.name}'; rename a folder")
         if not any(map(model.suits, tasks)):
@@ -216,7 +217,10 @@ class _Bench:
         # costly and cheap blocks mixed, so that the time left is foreseen well
         random.Random(0).shuffle(blocks)
         cells = [cell for block in blocks for cell in block]
-        keys = {cell: self._key(models[cell.model], cell) for cell in cells}
+        # once a model, not once a cell: they look at files and at all installed packages
+        settings = [model.settings() for model in models]
+        versions = [_versions([model]) for model in models]
+        keys = {cell: self._key(settings[cell.model], versions[cell.model], cell) for cell in cells}
         found = {cell: _read(self._file(key)) for cell, key in keys.items()}
         missing = [cell for cell in cells if found[cell] is None]
         run = _Run(tuple(self.tasks), tuple(models), self.seed)
@@ -236,24 +240,27 @@ class _Bench:
                     "and --resume"
                 ) from None
         order = sorted(cells, key=lambda c: (c.task, c.model, c.size, c.sample))
-        records = [self._record(models[cell.model], cell, found[cell] or {}) for cell in order]
+        records = [
+            self._record(models[cell.model], settings[cell.model], cell, found[cell] or {})
+            for cell in order
+        ]
         return pl.DataFrame(records, infer_schema_length=None)
 
-    def _key(self, model: Model, cell: _Cell) -> str:
+    def _key(self, settings: Record, versions: Mapping[str, str], cell: _Cell) -> str:
         """SHA-256 of all that a cell's figures depend on."""
         content = {
             "format": _FORMAT,
-            "model": model.settings(),
+            "model": settings,
             "task": self.tasks[cell.task].digest,
             "cell": [cell.size, cell.sample, cell.part, self.seed],
-            "versions": _versions([model]),
+            "versions": versions,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def _file(self, key: str) -> Path:
         return self.folder / "cells" / key[:2] / f"{key}.json"
 
-    def _record(self, model: Model, cell: _Cell, found: Record) -> Record:
+    def _record(self, model: Model, settings: Record, cell: _Cell, found: Record) -> Record:
         task = self.tasks[cell.task]
         figures = {name: found.get(name) for name in ("auc", "accuracy", "r2", "mae")}
         return {
@@ -273,7 +280,7 @@ class _Bench:
             "seconds_a_title": found["score_seconds"] / len(task.rows(cell.part)),
             "bytes": found["bytes"],
             "seeds": found["seeds"],
-            "settings": json.dumps(model.settings() | found["found"], sort_keys=True),
+            "settings": json.dumps(settings | found["found"], sort_keys=True),
             "repeatable": model.repeatable,
         }
 

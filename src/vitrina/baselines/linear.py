@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from vitrina.downstream.classifier import features_of, regression
 from vitrina.downstream.metrics import Kind
-from vitrina.downstream.protocol import Fitted, Labels, Model, Rows, Scores, Task
+from vitrina.downstream.protocol import Fitted, Labels, Model, Rows, Scores, Task, over_classes
 
 Features: TypeAlias = Any  # (n, d) array or sparse matrix, float64
 Linear: TypeAlias = tuple[Callable[[Features], Scores], int]
@@ -47,9 +47,7 @@ def fit_linear(kind: Kind, features: Features, labels: Labels, classes: int = 2)
             columns = [model.decision_function(features) for model in models]
         if kind == "binary":
             return np.asarray(columns[0], np.float64)
-        scores = np.full((features.shape[0], classes), min(map(np.min, columns)) - 1)
-        scores[:, known] = np.column_stack(columns)
-        return scores
+        return over_classes(np.column_stack(columns), known, classes)
 
     return score, sum(model.coef_.nbytes + 8 for model in models)
 

@@ -100,16 +100,9 @@ def _setfit(setup: Setup, argument: str) -> Model:
     return SetFit(name=name, folder=setup.folder, source=argument, **quick)
 
 
-def _prod2vec(setup: Setup, argument: str) -> Model:
+def _product_vectors(setup: Setup, argument: str, kind: type[Prod2Vec], name: str) -> Model:
     quick = {"pairs": 100_000} if setup.quick else {}
-    return Prod2Vec(name="Prod2Vec + KNN", folder=setup.folder, sources=setup.sources, **quick)
-
-
-def _meta_prod2vec(setup: Setup, argument: str) -> Model:
-    quick = {"pairs": 100_000} if setup.quick else {}
-    return MetaProd2Vec(
-        name="Meta-Prod2Vec + KNN", folder=setup.folder, sources=setup.sources, **quick
-    )
+    return kind(name=name, folder=setup.folder, sources=setup.sources, **quick)
 
 
 MODELS: Mapping[str, Callable[[Setup, str], Model]] = MappingProxyType(
@@ -122,8 +115,8 @@ MODELS: Mapping[str, Callable[[Setup, str], Model]] = MappingProxyType(
         "fasttext": lambda setup, argument: FastText(name="fastText", folder=setup.folder),
         "fasttext-autotune": _fasttext_autotune,
         "text-cnn": _text_cnn,
-        "prod2vec": _prod2vec,
-        "meta-prod2vec": _meta_prod2vec,
+        "prod2vec": partial(_product_vectors, kind=Prod2Vec, name="Prod2Vec + KNN"),
+        "meta-prod2vec": partial(_product_vectors, kind=MetaProd2Vec, name="Meta-Prod2Vec + KNN"),
         "transformer": _transformer,
         "transformer-mean": partial(_transformer, pooling="mean"),
         "model2vec": _model2vec,

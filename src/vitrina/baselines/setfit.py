@@ -19,12 +19,11 @@ from vitrina.baselines.transformer import (
     ATTENTION,
     load,
     require_model,
-    require_packages,
     silent_transformers,
     source_digest,
 )
 from vitrina.downstream.metrics import Kind
-from vitrina.downstream.protocol import Fitted, Model, Rows, Scores, Task
+from vitrina.downstream.protocol import Fitted, Model, Rows, Scores, Task, over_classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +56,7 @@ class SetFit(Model):
         return {**super().settings(), "source": source_digest(self.source)}
 
     def check(self) -> None:
-        require_packages(self.packages)
+        super().check()
         require_model(self.source)
 
     def fit(self, task: Task, rows: Rows, seed: int) -> Fitted:
@@ -98,9 +97,7 @@ class SetFit(Model):
                 return found
             if found.ndim == 1:  # two classes
                 found = np.column_stack([-found, found])
-            scores = np.full((len(found), len(task.classes)), found.min(initial=0) - 1)
-            scores[:, head.classes_] = found
-            return scores
+            return over_classes(found, head.classes_, len(task.classes))
 
         return Fitted(score, sum(p.nbytes for p in body.parameters()) + head.coef_.nbytes)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 import numpy as np
 
 from vitrina.downstream.metrics import PRIMARY, Kind, metrics
-from vitrina.downstream.protocol import Fitted, Labels, Model, Rows, Scores, Task
+from vitrina.downstream.protocol import Fitted, Labels, Model, Rows, Scores, Task, over_classes
 from vitrina.encoder.weights import EncoderWeights, initial_weights
 from vitrina.errors import InputError
 from vitrina.files import atomic_path
@@ -204,16 +204,10 @@ def _head(kind: Kind, labels: Labels, classes: int) -> tuple[int, Loss, Callable
     if kind == "multiclass":
         known, code = np.unique(labels, return_inverse=True)
         number = torch.from_numpy(code)
-
-        def scores_of(out: Scores) -> Scores:
-            scores = np.full((len(out), classes), out.min(initial=0) - 1)
-            scores[:, known] = out
-            return scores
-
         return (
             len(known),
             lambda out, rows: functional.cross_entropy(out, number[rows]),
-            scores_of,
+            lambda out: over_classes(out, known, classes),
         )
     mean, std = labels.mean(), labels.std() or 1.0
     target = torch.from_numpy(((labels - mean) / std).astype(np.float32))[:, None]

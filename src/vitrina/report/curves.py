@@ -96,9 +96,8 @@ def _draw(panel: Any, part: pl.DataFrame, styles: Mapping[str, Style]) -> None:
     panel.set_xlabel("labels (logarithmic)")
     metric = part["metric"][0]
     panel.set_ylabel(_AXIS[metric])
-    if (
-        metric == "r2" and part["mean"].to_numpy().min() < _LOWEST_R2
-    ):  # a few wild fits would flatten all else
+    # a few wild fits would flatten all else
+    if metric == "r2" and part["mean"].to_numpy().min() < _LOWEST_R2:
         panel.set_ylim(bottom=_LOWEST_R2)
         panel.set_ylabel(f"{_AXIS[metric]} (cut off at {_LOWEST_R2})")
 
