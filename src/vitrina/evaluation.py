@@ -33,10 +33,10 @@ from threadpoolctl import threadpool_limits
 
 from vitrina.baselines.frozen import FrozenEncoder
 from vitrina.baselines.registry import Setup, build, default_names
+from vitrina.compiled import default_threads
 from vitrina.downstream.metrics import PRIMARY
 from vitrina.downstream.protocol import REPEATS, SIZES, Model, Part, Task, run_cell, subsamples
 from vitrina.downstream.tasks import read_tasks
-from vitrina.encoder.kernels import default_threads
 from vitrina.errors import InputError, MissingExtraError
 from vitrina.files import require_name, write_json
 from vitrina.progress import Progress, console

@@ -18,12 +18,18 @@ class Ragged:
 
     Attributes
     ----------
-    values : array of shape (total,), int32
+    values : array of shape (total,), int32 (uint8 where rows are texts in UTF-8)
     offsets : array of shape (rows + 1,), int64, non-decreasing, from 0 to total
     """
 
-    values: npt.NDArray[np.int32]
+    values: npt.NDArray[Any]
     offsets: npt.NDArray[np.int64]
+
+    @classmethod
+    def from_bytes(cls, rows: Sequence[bytes]) -> Ragged:
+        """Pack byte strings, in order: uint8 values."""
+        offsets = offsets_of(np.fromiter(map(len, rows), np.int64, len(rows)))
+        return cls(np.frombuffer(b"".join(rows), np.uint8), offsets)
 
     @classmethod
     def from_lists(cls, rows: Iterable[Sequence[int]]) -> Ragged:
@@ -43,6 +49,12 @@ class Ragged:
     def __iter__(self) -> Iterator[npt.NDArray[np.int32]]:
         return (self[row] for row in range(len(self)))
 
+    @classmethod
+    def concatenated(cls, parts: Sequence[Ragged]) -> Ragged:
+        """All rows of one or more parts, in order."""
+        offsets = offsets_of(np.concatenate([part.lengths for part in parts]))
+        return cls(np.concatenate([part.values for part in parts]), offsets)
+
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
         """Length of every row, shape (rows,), int64."""
@@ -53,6 +65,11 @@ class Ragged:
         """Unordered pairs of every row, n (n - 1) / 2 for n values, shape (rows,), int64."""
         lengths = self.lengths
         return lengths * (lengths - 1) // 2
+
+    def part(self, start: int, stop: int) -> Ragged:
+        """Rows start to stop - 1 (or the last); their values are not copied."""
+        offsets = self.offsets[start : stop + 1]
+        return Ragged(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
 
     def take(self, rows: npt.NDArray[np.integer[Any]]) -> Ragged:
         """The given rows, in the given order, as a new Ragged (a row may be taken twice)."""

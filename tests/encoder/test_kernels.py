@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pytest
 
 import vitrina
-from vitrina.encoder.kernels import BLOCKS, WIDTHS, default_threads, encode, scatter_gradient
+from vitrina.compiled import default_threads
+from vitrina.encoder.kernels import BLOCKS, WIDTHS, Table, encode, scatter_gradient
 from vitrina.ragged import Ragged
 
 PIECES, DIM, FILTERS = 23, 7, 6
@@ -35,6 +36,10 @@ def titles(seed: int = 1) -> Ragged:
     rng = np.random.default_rng(seed)
     rows = [rng.integers(0, PIECES, length) for length in [*range(5, 41)] * 2]
     return Ragged.from_lists([*rows, [3] * 9])
+
+
+def as_arrays(pieces: Ragged) -> tuple[Array, Array]:
+    return pieces.values, pieces.offsets
 
 
 def convolved(
@@ -157,6 +162,35 @@ def test_no_titles() -> None:
         assert not scatter_gradient(y, winner, none.values, PIECES, threads).any()
 
 
+def test_a_table_of_whole_numbers() -> None:
+    embeddings, weights, bias = network("float32", 12)
+    weights[:, BLOCKS - 1 :: FILTERS] = 0  # filters that see nothing
+    exact, pieces = Table(embeddings @ weights, np.ones(len(bias), np.float32), bias), titles(13)
+    small = exact.quantized()
+    assert small.values.dtype == np.int8
+    out, near = np.empty((2, len(pieces), len(bias)), np.float32)
+    small.encode_into(pieces, out)
+    exact.encode_into(pieces, near)
+    np.testing.assert_array_equal(near, encode(exact.values, *as_arrays(pieces), bias, 1))
+    block = 0
+    for which, width in enumerate(WIDTHS):
+        for f in range(FILTERS):
+            of_all = which * FILTERS + f
+            columns = [(block + position) * FILTERS + f for position in range(width)]
+            step, values = small.scale[of_all], small.values[:, columns].astype(int)
+            np.testing.assert_allclose(values * step, exact.values[:, columns], atol=0.51 * step)
+            assert abs(values).max() in (0, 127)
+            for title, ids in enumerate(pieces):
+                sums = [
+                    sum(values[ids[start + p], p] for p in range(width))
+                    for start in range(len(ids) - width + 1)
+                ]
+                expected = np.float32(max(sums)) * step + bias[of_all]
+                assert out[title, of_all] == max(expected, 0)
+                assert abs(out[title, of_all] - near[title, of_all]) <= 0.51 * width * step
+        block += width
+
+
 def test_default_threads() -> None:
     assert 1 <= default_threads() <= (os.cpu_count() or 1)
 
@@ -181,7 +215,13 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
 def test_a_place_that_can_keep_no_compiled_code(tmp_path: Path) -> None:
     package = tmp_path / "vitrina"
     here = Path(vitrina.__file__).parent
-    for name in ("__init__.py", "errors.py", "encoder/__init__.py", "encoder/kernels.py"):
+    for name in (
+        "__init__.py",
+        "compiled.py",
+        "ragged.py",
+        "encoder/__init__.py",
+        "encoder/kernels.py",
+    ):
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         (package / name).write_text((here / name).read_text("utf-8"), "utf-8")
     (package / "encoder" / "__pycache__").touch()  # a file: nothing can be written below it

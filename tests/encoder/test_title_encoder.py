@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 
-from vitrina.encoder.title_encoder import TitleEncoder
+from vitrina.encoder.title_encoder import TitleEncoder, unit_length
 from vitrina.errors import InputError
 
 ANY = st.one_of(
@@ -32,10 +32,16 @@ ANY = st.one_of(
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(st.lists(ANY, min_size=1, max_size=8), st.randoms(use_true_random=False), st.integers(1, 4))
+@given(
+    st.lists(ANY, min_size=1, max_size=8),
+    st.randoms(use_true_random=False),
+    st.integers(1, 4),
+    st.sampled_from(["float32", "int8"]),
+)
 def test_any_title_has_a_vector_of_its_own(
-    encoder: TitleEncoder, titles: list[str | None], random: object, threads: int
+    encoder: TitleEncoder, titles: list[str | None], random: object, threads: int, table: str
 ) -> None:
+    encoder = clone(encoder).set_params(table=table)
     vectors = encoder.transform(titles)
     assert vectors.shape == (len(titles), 64)
     assert vectors.dtype == np.float32
@@ -43,7 +49,7 @@ def test_any_title_has_a_vector_of_its_own(
     assert (vectors >= 0).all()
     order = list(range(len(titles)))
     random.shuffle(order)  # type: ignore[attr-defined]
-    shuffled = TitleEncoder(encoder.weights, threads).transform([titles[i] for i in order])
+    shuffled = clone(encoder).set_params(threads=threads).transform([titles[i] for i in order])
     np.testing.assert_array_equal(shuffled, vectors[order])
     for title, vector in zip(titles, vectors, strict=True):
         np.testing.assert_array_equal(encoder.transform([title])[0], vector)
@@ -71,6 +77,17 @@ def test_all_kinds_of_columns_give_the_same(encoder: TitleEncoder) -> None:
         pd.DataFrame({"title": titles}),
     ):
         np.testing.assert_array_equal(encoder.transform(column), vectors)
+
+
+def test_a_small_table_gives_nearly_the_same(
+    encoder: TitleEncoder, grocery_titles: list[str]
+) -> None:
+    exact = encoder.transform(grocery_titles)
+    near = clone(encoder).set_params(table="int8").transform(grocery_titles)
+    assert not np.array_equal(near, exact)
+    assert (unit_length(near) * unit_length(exact)).sum(axis=1).min() > 0.999
+    with pytest.raises(InputError, match=r"^table: 'int4' is not one of float32, int8$"):
+        clone(encoder).set_params(table="int4").transform(["a"])
 
 
 def test_no_titles(encoder: TitleEncoder) -> None:
@@ -115,7 +132,7 @@ def test_clones_share_the_weights(encoder: TitleEncoder) -> None:
     twin = clone(encoder.set_params(threads=None))
     assert twin is not encoder
     assert twin.weights is encoder.weights
-    assert set(encoder.get_params()) == {"weights", "threads"}
+    assert set(encoder.get_params()) == {"weights", "threads", "table"}
     assert twin.set_params(threads=1).threads == 1
     assert encoder.threads is None
     assert re.fullmatch(r"TitleEncoder\(.*weights=<500 pieces × 32 → 64>\)", repr(twin))

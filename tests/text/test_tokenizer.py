@@ -107,7 +107,7 @@ def test_a_memory_that_overflows(
         batch = grocery_titles[start : start + 50]
         assert rows(small, batch) == expected[start : start + 50]
         # bounded: what was kept before and the words of this batch
-        assert len(small._rows) <= 20 + len(set(" ".join(batch).split()))
+        assert len(small._words) <= 20 + len(set(" ".join(batch).split()))
 
 
 def test_threads_share_a_tokenizer(

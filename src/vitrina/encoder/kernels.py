@@ -14,28 +14,20 @@ Plain NumPy twins of all of them are in the tests.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from vitrina.compiled import compiled, in_threads
+from vitrina.ragged import Ragged
 
 WIDTHS = (2, 3, 4, 5)
 BLOCKS = sum(WIDTHS)
 
 Floats = npt.NDArray[np.floating[Any]]
-
-
-def _compiled(function: Callable[..., None]) -> Callable[..., None]:
-    try:
-        return njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # nowhere to keep the machine code: compile it in each process
-        return njit(nogil=True)(function)
 
 
 def encode(
@@ -60,13 +52,56 @@ def encode(
         passes nothing: what `scatter_gradient` needs.
     """
     out = np.empty((len(offsets) - 1, len(bias)), table.dtype)
-    places = np.empty((0, 0), np.int32) if winner is None else winner
-    _in_threads(
-        lambda start, stop: _pool(table, pieces, offsets, bias, out, places, start, stop),
+    scale = np.ones(len(bias), table.dtype)
+    number: Any = table.dtype.type
+    pool = _pool(len(bias) // len(WIDTHS), number, winner is not None)
+    places = _NOWHERE if winner is None else winner
+    in_threads(
+        lambda start, stop: pool(table, pieces, offsets, scale, bias, out, places, start, stop),
         len(out),
         threads,
     )
     return out
+
+
+class Table(NamedTuple):
+    """A frozen encoder's table.
+
+    Attributes
+    ----------
+    values : (pieces, 14 · filters) float32 or int8
+    scale : (4 · filters,) float32, what one step of `values` is worth
+    bias : (4 · filters,) float32
+    """
+
+    values: npt.NDArray[Any]
+    scale: npt.NDArray[np.float32]
+    bias: npt.NDArray[np.float32]
+
+    def encode_into(self, titles: Ragged, out: npt.NDArray[np.float32]) -> None:
+        """What `encode` returns of titles (rows of pieces), into `out` and in this thread."""
+        number: Any = np.int16 if self.values.dtype == np.int8 else self.values.dtype.type
+        pool = _pool(len(self.bias) // len(WIDTHS), number, False)
+        where = titles.values, titles.offsets
+        pool(self.values, *where, self.scale, self.bias, out, _NOWHERE, 0, len(out))
+
+    def quantized(self) -> Table:
+        """The same in a quarter of the memory: int8 values, one scale for all positions of a
+        filter, so that windows are summed in integers and a sum is exact."""
+        filters = len(self.bias) // len(WIDTHS)
+        of_column = np.repeat(np.arange(len(WIDTHS)), [w * filters for w in WIDTHS]) * filters
+        of_column += np.tile(np.arange(filters), BLOCKS)
+        scale = np.zeros(len(self.bias), np.float32)
+        np.maximum.at(scale, of_column, np.abs(self.values).max(axis=0))
+        scale = np.where(scale > 0, scale / np.float32(127), np.float32(1))
+        values = np.empty(self.values.shape, np.int8)
+        for start in range(0, len(values), 1024):  # or the rounded floats take as much again
+            rows = slice(start, start + 1024)
+            values[rows] = np.rint(self.values[rows] / scale[of_column])
+        return Table(values, scale, self.bias)
+
+
+_NOWHERE = np.empty((0, 0), np.int32)
 
 
 def scatter_gradient(
@@ -84,7 +119,7 @@ def scatter_gradient(
     """
     filters = gradient.shape[1] // len(WIDTHS)
     out = np.zeros((rows, BLOCKS * filters), gradient.dtype)
-    _in_threads(
+    in_threads(
         lambda start, stop: _scatter(gradient, winner, pieces, out, start, stop),
         gradient.shape[1],
         threads,
@@ -92,67 +127,104 @@ def scatter_gradient(
     return out
 
 
-@_compiled
-def _pool(
-    table: Any,
-    pieces: Any,
-    offsets: Any,
+@cache
+def _pool(filters: int, number: Any, track: bool) -> Callable[..., None]:
+    """Machine code for one number of filters: loops of known length unroll into registers.
+
+    `number` is what windows are summed in: the table's own float, int16 for int8. A window's sum
+    is written out for each width, so that it never leaves the registers.
+    """
+    n, lowest = filters, -np.inf if issubclass(number, np.floating) else np.iinfo(number).min
+
+    @compiled
+    def pool(
+        table: Any,
+        pieces: Any,
+        offsets: Any,
+        scale: Any,
+        bias: Any,
+        out: Any,
+        winner: Any,
+        start: int,
+        stop: int,
+    ) -> None:
+        best: Any = np.empty(n, number)
+        place = np.empty(n, np.int32)
+        for title in range(start, stop):
+            first, last = offsets[title], offsets[title + 1]
+            best[:] = lowest
+            for w in range(first, last - 1):
+                a, b = table[pieces[w]], table[pieces[w + 1]]
+                for f in range(n):
+                    s = number(number(a[f]) + number(b[n + f]))
+                    if s > best[f]:
+                        best[f] = s
+                        if track:
+                            place[f] = w
+            _finish(best, place, scale, bias, out, winner, title, 0, track)
+            best[:] = lowest
+            for w in range(first, last - 2):
+                a, b, c = table[pieces[w]], table[pieces[w + 1]], table[pieces[w + 2]]
+                for f in range(n):
+                    s = number(number(a[2 * n + f]) + number(b[3 * n + f]))
+                    s = number(s + number(c[4 * n + f]))
+                    if s > best[f]:
+                        best[f] = s
+                        if track:
+                            place[f] = w
+            _finish(best, place, scale, bias, out, winner, title, n, track)
+            best[:] = lowest
+            for w in range(first, last - 3):
+                a, b, c = table[pieces[w]], table[pieces[w + 1]], table[pieces[w + 2]]
+                d = table[pieces[w + 3]]
+                for f in range(n):
+                    s = number(number(a[5 * n + f]) + number(b[6 * n + f]))
+                    s = number(s + number(c[7 * n + f]))
+                    s = number(s + number(d[8 * n + f]))
+                    if s > best[f]:
+                        best[f] = s
+                        if track:
+                            place[f] = w
+            _finish(best, place, scale, bias, out, winner, title, 2 * n, track)
+            best[:] = lowest
+            for w in range(first, last - 4):
+                a, b, c = table[pieces[w]], table[pieces[w + 1]], table[pieces[w + 2]]
+                d, e = table[pieces[w + 3]], table[pieces[w + 4]]
+                for f in range(n):
+                    s = number(number(a[9 * n + f]) + number(b[10 * n + f]))
+                    s = number(s + number(c[11 * n + f]))
+                    s = number(s + number(d[12 * n + f]))
+                    s = number(s + number(e[13 * n + f]))
+                    if s > best[f]:
+                        best[f] = s
+                        if track:
+                            place[f] = w
+            _finish(best, place, scale, bias, out, winner, title, 3 * n, track)
+
+    return pool
+
+
+@compiled
+def _finish(
+    best: Any,
+    place: Any,
+    scale: Any,
     bias: Any,
     out: Any,
     winner: Any,
-    start: int,
-    stop: int,
+    title: int,
+    first: int,
+    track: bool,
 ) -> None:
-    filters = bias.shape[0] // 4
-    best = np.empty(filters, table.dtype)
-    place = np.empty(filters, np.int32)
-    for title in range(start, stop):
-        block = 0
-        for width in range(2, 6):
-            best[:] = -np.inf
-            for window in range(offsets[title], offsets[title + 1] - width + 1):
-                # one loop for each width, so that a window's sum never leaves the registers
-                a = table[pieces[window], block * filters : (block + 1) * filters]
-                b = table[pieces[window + 1], (block + 1) * filters : (block + 2) * filters]
-                if width == 2:
-                    for f in range(filters):
-                        s = a[f] + b[f]
-                        if s > best[f]:
-                            best[f] = s
-                            place[f] = window
-                    continue
-                c = table[pieces[window + 2], (block + 2) * filters : (block + 3) * filters]
-                if width == 3:
-                    for f in range(filters):
-                        s = a[f] + b[f] + c[f]
-                        if s > best[f]:
-                            best[f] = s
-                            place[f] = window
-                    continue
-                d = table[pieces[window + 3], (block + 3) * filters : (block + 4) * filters]
-                if width == 4:
-                    for f in range(filters):
-                        s = a[f] + b[f] + c[f] + d[f]
-                        if s > best[f]:
-                            best[f] = s
-                            place[f] = window
-                    continue
-                e = table[pieces[window + 4], (block + 4) * filters : (block + 5) * filters]
-                for f in range(filters):
-                    s = a[f] + b[f] + c[f] + d[f] + e[f]
-                    if s > best[f]:
-                        best[f] = s
-                        place[f] = window
-            first = (width - 2) * filters
-            for f in range(filters):
-                value = best[f] + bias[first + f]
-                out[title, first + f] = value if value > 0 else 0
-                if winner.shape[0] > 0:
-                    winner[title, first + f] = place[f] if value > 0 else -1
-            block += width
+    """Scale, bias and ReLU of one width's largest windows."""
+    for f in range(len(best)):
+        value = out.dtype.type(best[f]) * scale[first + f] + bias[first + f]
+        out[title, first + f] = value if value > 0 else 0
+        if track:
+            winner[title, first + f] = place[f] if value > 0 else -1
 
 
-@_compiled
+@compiled
 def _scatter(gradient: Any, winner: Any, pieces: Any, out: Any, start: int, stop: int) -> None:
     filters = gradient.shape[1] // 4
     for title in range(gradient.shape[0]):
@@ -166,28 +238,3 @@ def _scatter(gradient: Any, winner: Any, pieces: Any, out: Any, start: int, stop
                     out[pieces[window + position], column + position * filters] += gradient[
                         title, f
                     ]
-
-
-def _in_threads(work: Callable[[int, int], None], size: int, threads: int) -> None:
-    """Run work(start, stop) over [0, size) in as many equal parts as threads."""
-    bounds = np.linspace(0, size, max(1, min(threads, size)) + 1).astype(int).tolist()
-    parts = list(pairwise(bounds))
-    if len(parts) == 1:
-        work(*parts[0])
-    else:
-        for future in [_pool_of(threads).submit(work, *part) for part in parts]:
-            future.result()
-
-
-@cache
-def _pool_of(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="vitrina")
-
-
-if hasattr(os, "register_at_fork"):  # a forked server worker starts threads of its own
-    os.register_at_fork(after_in_child=_pool_of.cache_clear)
-
-
-def default_threads() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from vitrina.encoder import kernels
+from vitrina.compiled import default_threads, in_threads
 from vitrina.encoder.weights import EncoderWeights
 from vitrina.errors import InputError
+from vitrina.text.normalize import as_utf8
+
+_TITLES = 4_096  # at a time: their pieces stay in the cache until they are encoded
 
 
 class TitleEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -26,6 +29,9 @@ class TitleEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         From `TitleEncoder.load(path).weights` or training.
     threads : int, optional
         Threads of `transform`; all processors that the process may use by default.
+    table : {"float32", "int8"}
+        How exactly the encoder's table is kept. "int8" is faster and takes a quarter of the
+        memory; its vectors differ by about a thousandth.
 
     Examples
     --------
@@ -34,9 +40,15 @@ class TitleEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     (2, 512)
     """
 
-    def __init__(self, weights: EncoderWeights, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        weights: EncoderWeights,
+        threads: int | None = None,
+        table: Literal["float32", "int8"] = "float32",
+    ) -> None:
         self.weights = weights
         self.threads = threads
+        self.table = table
 
     @classmethod
     def load(cls, path: str | Path) -> TitleEncoder:
@@ -76,9 +88,16 @@ class TitleEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         InputError
             for a single string, a table of several columns or entries that are no text
         """
-        weights, threads = self._weights(), self.threads or kernels.default_threads()
-        pieces = weights.tokenizer(titles)
-        return kernels.encode(weights.table, pieces.values, pieces.offsets, weights.bias, threads)
+        weights, text = self._weights(), as_utf8(titles)
+        table = weights.table(self.table)
+        out = np.empty((len(text), len(weights.bias)), np.float32)
+
+        def encode(start: int, stop: int) -> None:
+            pieces = weights.tokenizer.pieces_of(text.part(start, stop))
+            table.encode_into(pieces, out[start:stop])
+
+        in_threads(encode, len(text), self.threads or default_threads(), _TITLES)
+        return out
 
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
         """Column names vitrina0 ... vitrina511, for pandas and polars output."""

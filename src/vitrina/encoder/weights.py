@@ -17,7 +17,8 @@ from safetensors import SafetensorError
 from threadpoolctl import threadpool_limits
 
 import vitrina
-from vitrina.encoder.kernels import BLOCKS, WIDTHS, default_threads
+from vitrina.compiled import default_threads
+from vitrina.encoder.kernels import BLOCKS, WIDTHS, Table
 from vitrina.errors import InputError
 from vitrina.files import atomic_path, check_sealed, refuse_existing, seal
 from vitrina.text.normalize import Normalizer
@@ -89,14 +90,25 @@ class EncoderWeights:
         tokenizer = TitleTokenizer(state["tokenizer"], Normalizer(**state["normalization"]))
         self.__init__(*state["arrays"], tokenizer, state["training"])  # type: ignore[misc]
 
-    @property
-    def table(self) -> Float32:
-        """What each piece adds at each position of each filter, (pieces, 14 · filters) float32."""
+    def table(self, dtype: str) -> Table:
+        """What each piece adds at each position of each filter, float32 or int8.
+
+        Raises
+        ------
+        InputError
+            for another dtype
+        """
+        if dtype not in ("float32", "int8"):
+            raise InputError(f"table: '{dtype}' is not one of float32, int8")
         with self._lock:
-            return self._table
+            return self._float32 if dtype == "float32" else self._int8
 
     @cached_property
-    def _table(self) -> Float32:
+    def _int8(self) -> Table:
+        return self._float32.quantized()
+
+    @cached_property
+    def _float32(self) -> Table:
         # Blocks of fixed size on one BLAS thread each: the sums, and so every vector to the last
         # bit, don't depend on the number of threads.
         out = np.empty((len(self.embeddings), self.filters.shape[1]), np.float32)
@@ -107,7 +119,7 @@ class EncoderWeights:
 
         with threadpool_limits(1, "blas"), ThreadPoolExecutor(default_threads()) as pool:
             list(pool.map(project, range(0, len(out), 1024)))
-        return out
+        return Table(out, np.ones(len(self.bias), np.float32), self.bias)
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write the encoder's folder, atomically; refuse an existing path unless `force`."""

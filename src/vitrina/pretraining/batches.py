@@ -92,7 +92,8 @@ class Batches:
         if self._many_views:
             rng = np.random.default_rng([self._settings.seed, step, 1])
             starts = starts + rng.integers(0, views.offsets[sessions.values + 1] - starts)
-        return views.values[starts].astype(np.int64)
+        rows: Ints = views.values[starts].astype(np.int64)
+        return rows
 
 
 def make_batch(data: TrainingData, sessions: Ragged, visit_views: Ints) -> Batch:

@@ -14,10 +14,13 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
+import numpy as np
+import polars as pl
 import stop_words as stop_word_lists
 
 from vitrina.columns import as_list, is_missing
 from vitrina.errors import InputError
+from vitrina.ragged import Ragged
 
 Style = Literal["default", "paper"]
 
@@ -133,6 +136,25 @@ def as_titles(column: Any) -> list[str | None]:
     if set(map(type, titles)) <= {str, type(None)}:
         return titles
     return [_as_title(row, title) for row, title in enumerate(titles)]
+
+
+def as_utf8(column: Any) -> Ragged:
+    """Any column of n titles (see `as_titles`) as UTF-8: Ragged of n rows of bytes, uint8.
+
+    A missing title is empty. Half a surrogate pair, which UTF-8 can't say, becomes "?": no letter
+    either.
+    """
+    series = column
+    if not isinstance(column, pl.Series) or column.dtype != pl.String:
+        try:
+            series = pl.Series("", column if type(column) is list else as_titles(column), pl.String)
+        except (TypeError, ValueError):  # what isn't text has its message from as_titles
+            texts = [(title or "").encode("utf-8", "replace") for title in as_titles(column)]
+            series = pl.Series("", texts, pl.Binary).cast(pl.String)
+    array = series.fill_null("").to_arrow(compat_level=pl.CompatLevel.oldest())
+    _, offsets, data = array.buffers()
+    values, bounds = np.frombuffer(data or b"", np.uint8), np.frombuffer(offsets, np.int64)
+    return Ragged(values, bounds).part(array.offset, array.offset + len(array))
 
 
 def _as_title(row: int, title: Any) -> str | None:

@@ -9,18 +9,19 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import sentencepiece
 
 from vitrina.errors import InputError
-from vitrina.ragged import Ragged, offsets_of
-from vitrina.text.normalize import Normalizer, as_titles
+from vitrina.ragged import Ragged
+from vitrina.text.normalize import Normalizer, as_utf8
+from vitrina.text.words import Words
 
 PAD = 0
 UNKNOWN = 1
 MIN_PIECES = 5  # the widest convolution: a shorter title is extended with PAD up to it
 
 _WORDS_KEPT = 1_000_000
+_TITLES = 16_384  # at a time
 _LONGEST_PIECE = 16
 
 
@@ -47,8 +48,8 @@ class TitleTokenizer:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         except RuntimeError as error:
             raise InputError(f"tokenizer: not a SentencePiece model ({error})") from None
-        self._lock = threading.Lock()
-        self._forget()
+        self._lock = threading.Lock()  # of who learns; readers need none
+        self._words = Words.none()
 
     @classmethod
     def train(
@@ -103,46 +104,51 @@ class TitleTokenizer:
 
     def __call__(self, titles: Any) -> Ragged:
         """Pieces of n titles: Ragged of n rows, int32, each at least MIN_PIECES long."""
-        words = [title.split() if title else [] for title in as_titles(titles)]
-        title_ends = offsets_of(np.fromiter(map(len, words), np.int64, len(words)))
-        with self._lock:
-            if len(self._rows) > _WORDS_KEPT:
-                self._forget()
-            self._learn(set(chain.from_iterable(words)).difference(self._rows))
-            rows = np.fromiter(
-                map(self._rows.__getitem__, chain.from_iterable(words)), np.int64, title_ends[-1]
-            )
-            known = Ragged(self._values, self._offsets)
-        pieces = known.take(rows)
-        return _extended(Ragged(pieces.values, pieces.offsets[title_ends]))
+        text = as_utf8(titles)
+        starts = range(0, max(1, len(text)), _TITLES)
+        return Ragged.concatenated(
+            [self.pieces_of(text.part(start, start + _TITLES)) for start in starts]
+        )
+
+    def pieces_of(self, titles: Ragged) -> Ragged:
+        """Pieces of n titles given as UTF-8 bytes (see `as_utf8`): as `__call__` gives them.
+
+        The words of one call are kept at once: give a bounded number of titles.
+        """
+        words = self._words
+        found, lengths = words.look_up(titles)
+        if (lengths < 0).any():
+            words = self._learn(titles)
+            found, lengths = words.look_up(titles)
+        return words.pieces_of(titles, found, np.maximum(lengths, MIN_PIECES), PAD)
 
     def pieces(self, title: str) -> list[str]:
         """The pieces of one title as text, without padding, for people to read."""
         ids = [i for i in self([title])[0].tolist() if i != PAD]
         return [self._processor.id_to_piece(i) for i in ids]
 
-    def _forget(self) -> None:
-        self._rows: dict[str, int] = {}  # raw word -> its row in (_values, _offsets)
-        self._values: npt.NDArray[np.int32] = np.empty(1 << 12, np.int32)
-        self._offsets: npt.NDArray[np.int64] = np.zeros(1 << 10, np.int64)
+    def _learn(self, titles: Ragged) -> Words:
+        """Words that know all of these titles."""
+        with self._lock:
+            known = self._words if len(self._words) <= _WORDS_KEPT else Words.none()
+            _, lengths = known.look_up(titles)  # others may have learnt or forgotten meanwhile
+            new_to = np.flatnonzero(lengths < 0).tolist()
+            raw = list({word for row in new_to for word in titles[row].tobytes().split()})
+            _, lengths = known.look_up(Ragged.from_bytes(raw))
+            raw = [word for word, length in zip(raw, lengths.tolist(), strict=True) if length < 0]
+            self._words = known.with_words(Ragged.from_bytes(raw), self._encoded(raw))
+            return self._words
 
-    def _learn(self, raw_words: set[str]) -> None:
-        """Append rows for new words. Callers hold the lock and take their own view of the arrays:
-        a grown array is a new one, so a view taken earlier stays valid."""
-        if not raw_words:
-            return
-        forms = {raw: self.normalizer.word(raw).split() for raw in sorted(raw_words)}
-        distinct = list(dict.fromkeys(chain.from_iterable(forms.values())))
+    def _encoded(self, raw_words: list[bytes]) -> Ragged:
+        """Pieces of words as they stand in titles: normalised, each distinct form encoded once."""
+        forms = [
+            " ".join(map(self.normalizer.word, raw.decode().split())).split() for raw in raw_words
+        ]
+        distinct = list(dict.fromkeys(chain.from_iterable(forms)))
         encoded = dict(zip(distinct, self._processor.encode(distinct), strict=True))
-        new = Ragged.from_lists(
-            list(chain.from_iterable(encoded[form] for form in parts)) for parts in forms.values()
+        return Ragged.from_lists(
+            list(chain.from_iterable(encoded[form] for form in parts)) for parts in forms
         )
-        first, used = len(self._rows), int(self._offsets[len(self._rows)])
-        self._values = _with_room(self._values, used + len(new.values))
-        self._offsets = _with_room(self._offsets, first + len(new) + 1)
-        self._values[used : used + len(new.values)] = new.values
-        self._offsets[first : first + len(new) + 1] = new.offsets + used
-        self._rows.update(zip(forms, range(first, first + len(new)), strict=True))
 
 
 def _normalised(titles: Iterable[str | None], normalizer: Normalizer) -> Iterable[str]:
@@ -154,28 +160,3 @@ def _normalised(titles: Iterable[str | None], normalizer: Normalizer) -> Iterabl
             yield from normalizer(batch)
             batch.clear()
     yield from normalizer(batch)
-
-
-def _with_room(array: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
-    """The array, or a copy of at least twice its length, so that appending stays linear."""
-    if size <= len(array):
-        return array
-    grown = np.zeros(max(size, 2 * len(array)), array.dtype)
-    grown[: len(array)] = array
-    return grown
-
-
-def _extended(pieces: Ragged) -> Ragged:
-    """Rows shorter than MIN_PIECES, extended with PAD: the one definition of a short title."""
-    short = np.maximum(MIN_PIECES - pieces.lengths, 0)
-    if not short.any():
-        return pieces
-    lengths = pieces.lengths + short
-    offsets = offsets_of(lengths)
-    values = np.full(offsets[-1], PAD, np.int32)
-    # a value moves right by all the padding of the rows before its own
-    values[
-        np.arange(len(pieces.values))
-        + np.repeat(offsets[:-1] - pieces.offsets[:-1], pieces.lengths)
-    ] = pieces.values
-    return Ragged(values, offsets)

@@ -1,0 +1,50 @@
+"""Functions as machine code, and threads to run them in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile at the first call, free of the interpreter's lock; kept on disk where possible."""
+    try:
+        compiled_function: Callable[..., Any] = njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # nowhere to keep the machine code: compile it in each process
+        compiled_function = njit(nogil=True)(function)
+    return compiled_function
+
+
+def in_threads(
+    work: Callable[[int, int], None], size: int, threads: int, block: int | None = None
+) -> None:
+    """Run work(start, stop) over [0, size): in as many equal parts as threads, or in blocks."""
+    parts = max(1, min(threads, size)) if block is None else max(1, -(-size // block))
+    bounds = list(pairwise(np.linspace(0, size, parts + 1).astype(int).tolist()))
+    if len(bounds) == 1 or threads == 1:
+        for part in bounds:
+            work(*part)
+    else:
+        for future in [_pool_of(threads).submit(work, *part) for part in bounds]:
+            future.result()
+
+
+@cache
+def _pool_of(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="vitrina")
+
+
+if hasattr(os, "register_at_fork"):  # a forked server worker starts threads of its own
+    os.register_at_fork(after_in_child=_pool_of.cache_clear)
+
+
+def default_threads() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,61 @@
+"""Words found by their bytes, against a dictionary."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vitrina.ragged import Ragged
+from vitrina.text.words import Words
+
+PAD = 0
+
+
+def looked_up(words: Words, titles: list[bytes]) -> list[list[int] | None]:
+    """Pieces of each title, None where a word is unknown."""
+    text = Ragged.from_bytes(titles)
+    found, lengths = words.look_up(text)
+    known = np.flatnonzero(lengths >= 0)
+    text = text.take(known)
+    found, lengths = words.look_up(text)
+    pieces = words.pieces_of(text, found, lengths, PAD)
+    rows: list[list[int] | None] = [None] * len(titles)
+    for row, its in zip(known.tolist(), pieces, strict=True):
+        rows[row] = its.tolist()
+    return rows
+
+
+def test_a_dictionary_of_words() -> None:
+    rng = np.random.default_rng(0)
+    made = {bytes(rng.integers(97, 103, rng.integers(1, 9)).tolist()) for _ in range(9_000)}
+    made |= {"ñandú".encode(), bytes([0, 255]), b"a" * 300}
+    pieces = {word: rng.integers(1, 99, rng.integers(0, 5)).tolist() for word in made}
+    titles = [
+        rng.choice([b"", b" ", b"\t\n"]) + b"  ".join(rng.choice(sorted(made), size).tolist()) + end
+        for size, end in zip(rng.integers(0, 9, 400), [b"", b" \r\v\f"] * 200, strict=True)
+    ]
+    words, learnt, before = Words.none(), set[bytes](), []
+    for some in np.array_split(np.array(sorted(made), object), 40):  # in place and by copies
+        before.append((words, set(learnt)))
+        learnt |= set(some)
+        rows = Ragged.from_lists(pieces[word] for word in some)
+        words = words.with_words(Ragged.from_bytes(some.tolist()), rows)
+    assert len(words) == len(made) > 2_000
+    for snapshot, knew in [*before[::5], (words, made)]:  # an older one never sees what came later
+        expected = [
+            [piece for word in title.split() for piece in pieces[word]]
+            if knew.issuperset(title.split())
+            else None
+            for title in titles
+        ]
+        assert looked_up(snapshot, titles) == expected
+    assert looked_up(words, titles).count(None) == 0
+
+
+def test_lengths_are_filled_up() -> None:
+    rows = Ragged.from_lists([[7], [8, 9]])
+    words = Words.none().with_words(Ragged.from_bytes([b"a", b"bc"]), rows)
+    titles = Ragged.from_bytes([b"bc a", b"", b" a"])
+    found, lengths = words.look_up(titles)
+    assert lengths.tolist() == [3, 0, 1]
+    filled = words.pieces_of(titles, found, np.array([3, 2, 4]), PAD)
+    assert [row.tolist() for row in filled] == [[8, 9, 7], [0, 0], [7, 0, 0, 0]]
