@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 import numpy as np
-import polars as pl
-import pyarrow as pa
 
 from vitrina.errors import InputError
 
@@ -29,21 +27,20 @@ def as_list(column: Any, what: str) -> list[Any]:
     """
     if isinstance(column, str | bytes):
         raise InputError(f"{what}: got one string; give a list of {what}")
-    if isinstance(column, pl.DataFrame | np.ndarray | pa.Table) or hasattr(column, "iloc"):
-        shape = column.shape
-        if len(shape) == 2 and shape[1] == 1:
-            if isinstance(column, pa.Table):
-                column = column.column(0)
-            else:
-                column = column.iloc[:, 0] if hasattr(column, "iloc") else column[:, 0]
-        elif len(shape) != 1:
-            raise InputError(f"{what}: got a table of shape {shape}; give one column of {what}")
-    if isinstance(column, pl.Series) and column.dtype in (pl.Categorical, pl.Enum):
-        column = column.cast(pl.String)
+    # libraries are known by what they offer: importing them all to ask would take longer
+    shape: tuple[int, ...] = getattr(column, "shape", (0,))
+    if len(shape) == 2 and shape[1] == 1:
+        if hasattr(column, "iloc"):
+            column = column.iloc[:, 0]
+        else:  # pyarrow's tables are not indexed
+            column = column.column(0) if hasattr(column, "column") else column[:, 0]
+    elif len(shape) != 1:
+        raise InputError(f"{what}: got a table of shape {shape}; give one column of {what}")
     for to_list in ("to_pylist", "to_list", "tolist"):  # pyarrow, polars and pandas, numpy
         if hasattr(column, to_list):
             return list(getattr(column, to_list)())
-    if not isinstance(column, Iterable) or isinstance(column, Mapping | Set | pl.LazyFrame):
+    unordered = isinstance(column, Mapping | Set) or hasattr(column, "collect_schema")  # lazy
+    if not isinstance(column, Iterable) or unordered:
         raise InputError(
             f"{what}: got an object of type {type(column).__name__}; give a list or a column"
         )

@@ -149,7 +149,7 @@ class _Demo:
             embed_file(encoder, products.select("product_id", "title"), file, quiet=True)
             vectors = pl.read_parquet(file, columns=["vector"])["vector"].to_numpy()
             before = initial_weights(encoder.weights.tokenizer, seed=self.seed)
-            untrained = TitleEncoder(before, self.threads).transform(products["title"])
+            untrained = TitleEncoder(before, self.threads).encode(products["title"])
         with self.stage("evaluation", "two tasks, three models, five subsamples of each size"):
             curve = self.evaluate(products, {"encoder": vectors, "random": untrained})
         self.show_curves(curve)

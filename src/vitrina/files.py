@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
+import mmap
 import os
 import re
 import shutil
@@ -13,6 +15,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import get_ident
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from vitrina.errors import InputError
 
@@ -167,6 +172,31 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def stored_arrays(path: Path, *, mapped: bool) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a safetensors file, read at once, or each when it is first looked at (mapped).
+
+    Raises
+    ------
+    ValueError, KeyError
+        for a file of another kind, or with numbers of another kind than float32 and int8
+    """
+    data: mmap.mmap | bytes
+    if mapped:
+        with path.open("rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    else:
+        data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    arrays = {}
+    for name, about in json.loads(data[8:start]).items():
+        if name != "__metadata__":
+            dtype = {"F32": np.float32, "I8": np.int8}[about["dtype"]]
+            count = math.prod(about["shape"])
+            array = np.frombuffer(data, dtype, count, start + about["data_offsets"][0])
+            arrays[name] = array.reshape(about["shape"])
+    return arrays
 
 
 def _remove(path: Path) -> None:

@@ -20,7 +20,8 @@ from vitrina.files import MANIFEST, seal
 from vitrina.text.normalize import Normalizer
 from vitrina.text.tokenizer import TitleTokenizer
 
-FILES = {"README.md", "config.json", MANIFEST, "model.safetensors", "tokenizer.model"}
+FILES = {"README.md", "config.json", MANIFEST, "model.safetensors", "table.safetensors"}
+FILES.add("tokenizer.model")
 
 
 def one_line(error: pytest.ExceptionInfo[InputError]) -> str:

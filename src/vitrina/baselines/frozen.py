@@ -72,9 +72,9 @@ class FrozenEncoder(Model):
             minutes.append(float(encoder.weights.training.get("minutes", 0)))
             sizes.append((path / "model.safetensors").stat().st_size)
             timed = list(task.titles[:_TIMED])
-            encoder.transform(timed)  # the table is derived, the words become known
+            encoder.encode(timed)  # the table is derived, the words become known
             start = time.perf_counter()
-            encoder.transform(timed)
+            encoder.encode(timed)
             seconds, titles = seconds + time.perf_counter() - start, titles + len(timed)
         costs = {"titles_per_second": titles / seconds, "bytes": float(np.mean(sizes))}
         return (
@@ -120,4 +120,4 @@ def _vectors(path: Path, untrained: bool, task: Task) -> npt.NDArray[np.float32]
     if untrained:
         seed = int(weights.training.get("settings", {}).get("seed", 0))
         weights = initial_weights(weights.tokenizer, seed=seed)
-    return TitleEncoder(weights, threads=1).transform(task.titles)
+    return TitleEncoder(weights, threads=1).encode(task.titles)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import polars as pl
 import pyarrow as pa
@@ -15,6 +16,8 @@ from vitrina.data.tables import Source, describe, readable, require_columns, sca
 from vitrina.errors import InputError
 from vitrina.files import atomic_path, refuse_existing
 from vitrina.progress import Progress
+
+T = TypeVar("T")
 
 _ROWS = 16_384  # at a time: 32 MiB of vectors
 
@@ -65,7 +68,7 @@ def add_columns(
     if out.suffix.lower() != ".parquet":  # tables are read by their extension
         raise InputError(f"{out}: the output is Parquet; give a name that ends in .parquet")
     refuse_existing(out, force)
-    parts = _with_columns(source, title_column, columns_of)
+    parts = _ahead(_with_columns(source, title_column, columns_of))
     first = next(parts, None)  # before anything is made: a table that won't do leaves no folder
     if first is None:
         raise InputError(f"{describe(source)}: has no rows; give a table with titles")
@@ -87,7 +90,7 @@ def _with_columns(
     source: Source, title_column: str, columns_of: Callable[[pl.Series], dict[str, pa.Array]]
 ) -> Iterator[tuple[pa.Table, set[str]]]:
     """Batches of the table with their new columns, and the names of these."""
-    for batch in title_batches(source, title_column):
+    for batch in _ahead(title_batches(source, title_column)):
         new = columns_of(batch[title_column])
         if clash := set(new) & set(batch.columns):
             raise InputError(
@@ -98,6 +101,16 @@ def _with_columns(
         for name, column in new.items():
             table = table.append_column(name, column)
         yield table, set(new)
+
+
+def _ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, the next one made in a thread of its own while this one is used."""
+    end = object()
+    with ThreadPoolExecutor(1) as beside:
+        made = beside.submit(next, items, end)
+        while (item := made.result()) is not end:
+            made = beside.submit(next, items, end)
+            yield item  # type: ignore[misc]
 
 
 def _writer(file: BinaryIO, table: pa.Table, new: set[str]) -> pq.ParquetWriter:

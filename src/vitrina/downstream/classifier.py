@@ -34,7 +34,7 @@ _REMEMBERED = 100_000  # titles an encoder: 200 MB of vectors at most
 _CHUNK = 16_384  # rows scored at once, so that memory doesn't grow with the number of titles
 
 # Clones of an encoder share its weights, so the folds and candidates of a search share this too.
-_vectors: WeakKeyDictionary[EncoderWeights, dict[str, npt.NDArray[np.float32]]] = (
+_vectors: WeakKeyDictionary[EncoderWeights, dict[str, dict[str, npt.NDArray[np.float32]]]] = (
     WeakKeyDictionary()
 )
 
@@ -253,9 +253,9 @@ def _vectors_of(
     """Vectors of titles, shape (n, 512); each title is encoded once while there is room."""
     if isinstance(rows, np.ndarray):
         return rows
-    known = _vectors.setdefault(encoder.weights, {})
+    known = _vectors.setdefault(encoder.weights, {}).setdefault(encoder.table, {})
     new = list(dict.fromkeys(title for title in rows if title not in known))
-    encoded = np.ascontiguousarray(encoder.transform(new))  # set_output may make it a frame
+    encoded = encoder.encode(new)
     fresh = dict(zip(new, encoded, strict=True))
     found = [fresh[title] if title in fresh else known[title] for title in rows]
     room = max(_REMEMBERED - len(known), 0)

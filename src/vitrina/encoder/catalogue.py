@@ -37,7 +37,7 @@ def embed_file(
     """
 
     def vectors(titles: pl.Series) -> dict[str, pa.Array]:
-        array = np.ascontiguousarray(encoder.transform(titles))  # set_output may make it a frame
+        array = encoder.encode(titles)
         flat = pa.array(array.ravel())
         return {VECTOR: pa.FixedSizeListArray.from_arrays(flat, array.shape[1])}
 
@@ -64,7 +64,7 @@ def most_similar(
         raise InputError(f"k: {k} should be 1 or more")
     if not any(encoder.weights.tokenizer.normalizer([query])):
         raise InputError(f"title: '{query}' has no word to look for; give one that has")
-    wanted = unit_length(np.asarray(encoder.transform([query])))[0]
+    wanted = unit_length(encoder.encode([query]))[0]
     best: pl.DataFrame | None = None
     for batch in title_batches(source, title_column):
         rows = batch.drop_nulls(title_column).unique(
@@ -72,7 +72,7 @@ def most_similar(
         )
         if SIMILARITY in rows.columns:
             raise InputError(f"titles: have a column '{SIMILARITY}' already; rename it")
-        vectors = unit_length(np.asarray(encoder.transform(rows[title_column])))
+        vectors = unit_length(encoder.encode(rows[title_column]))
         # a matrix product would round a row's sum by its place in the batch, and part ties
         similarity = np.einsum("ij,j->i", vectors, wanted)
         rows = rows.with_columns(pl.Series(SIMILARITY, similarity))

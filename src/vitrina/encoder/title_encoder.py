@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from copy import copy
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, TransformerMixin
 
 from vitrina.compiled import default_threads, in_threads
 from vitrina.encoder.weights import EncoderWeights
@@ -17,11 +18,12 @@ from vitrina.text.normalize import as_utf8
 _TITLES = 4_096  # at a time: their pieces stay in the cache until they are encoded
 
 
-class TitleEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class TitleEncoder:
     """Frozen title encoder f(t(title)): a scikit-learn transformer (paper §3.2.1, §4).
 
     A title's vector is bit-identical alone, in any batch, in any order and with any number of
-    threads. No training library is imported.
+    threads. No training library is imported, nor scikit-learn, whose import takes longer than
+    loading an encoder and using it: the transformer's protocol is written out below.
 
     Parameters
     ----------
@@ -49,6 +51,7 @@ class TitleEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.weights = weights
         self.threads = threads
         self.table = table
+        self._output: str | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> TitleEncoder:
@@ -71,11 +74,7 @@ class TitleEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         self.weights.save(path, force=force)
 
-    def fit(self, titles: Any = None, y: Any = None) -> TitleEncoder:
-        """Nothing to learn: the encoder is frozen. For scikit-learn's pipelines."""
-        return self
-
-    def transform(self, titles: Any) -> npt.NDArray[np.float32]:
+    def encode(self, titles: Any) -> npt.NDArray[np.float32]:
         """Vectors of n titles, shape (n, 512), float32, all finite and ≥ 0.
 
         Parameters
@@ -99,6 +98,61 @@ class TitleEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         in_threads(encode, len(text), self.threads or default_threads(), _TITLES)
         return out
 
+    def fit(self, titles: Any = None, y: Any = None) -> TitleEncoder:
+        """Nothing to learn: the encoder is frozen. For scikit-learn's pipelines."""
+        return self
+
+    def transform(self, titles: Any) -> Any:
+        """What `encode` returns, or a data frame of it where `set_output` asked for one."""
+        vectors, kind = self.encode(titles), self._output
+        if kind is None and "sklearn" in sys.modules:
+            kind = sys.modules["sklearn"].get_config()["transform_output"]
+        if kind == "pandas":
+            import pandas as pd
+
+            index = titles.index if hasattr(titles, "iloc") else None
+            return pd.DataFrame(vectors, index, self.get_feature_names_out(), copy=False)
+        if kind == "polars":
+            import polars as pl
+
+            return pl.DataFrame(vectors, schema=self.get_feature_names_out().tolist())
+        return vectors
+
+    def fit_transform(self, titles: Any, y: Any = None) -> Any:
+        """`transform`: there is nothing to fit."""
+        return self.transform(titles)
+
+    def set_output(
+        self, *, transform: Literal["default", "pandas", "polars"] | None = None
+    ) -> TitleEncoder:
+        """What `transform` returns: arrays ("default") or data frames; None changes nothing.
+
+        Raises
+        ------
+        InputError
+            for another name
+        """
+        if transform not in ("default", "pandas", "polars", None):
+            raise InputError(f"transform: '{transform}' is not one of default, pandas, polars")
+        self._output = transform or self._output
+        return self
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's arguments, for scikit-learn."""
+        return {"weights": self.weights, "threads": self.threads, "table": self.table}
+
+    def set_params(self, **params: Any) -> TitleEncoder:
+        """Change some of the constructor's arguments; InputError for a name that is none."""
+        for name, value in params.items():
+            if name not in self.get_params():
+                known = ", ".join(self.get_params())
+                raise InputError(f"TitleEncoder: has no parameter '{name}'; it has {known}")
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        return f"TitleEncoder(threads={self.threads}, table={self.table!r}, weights={self.weights})"
+
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
         """Column names vitrina0 ... vitrina511, for pandas and polars output."""
         return np.array([f"vitrina{i}" for i in range(len(self._weights().bias))], dtype=object)
@@ -109,16 +163,22 @@ class TitleEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError("TitleEncoder: open a saved encoder with TitleEncoder.load(path)")
         return self.weights
 
+    def __sklearn_clone__(self) -> TitleEncoder:
+        return copy(self)  # frozen: a clone need not copy hundreds of megabytes
+
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = False
-        tags.input_tags.string = True
-        tags.input_tags.one_d_array = True
-        tags.input_tags.two_d_array = False
-        return tags
+        from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
+
+        return Tags(
+            estimator_type=None,
+            target_tags=TargetTags(required=False),
+            transformer_tags=TransformerTags(),
+            input_tags=InputTags(string=True, one_d_array=True, two_d_array=False),
+            requires_fit=False,
+        )
 
 
 def unit_length(vectors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:

@@ -13,14 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
-from safetensors import SafetensorError
-from threadpoolctl import threadpool_limits
 
 import vitrina
 from vitrina.compiled import default_threads
 from vitrina.encoder.kernels import BLOCKS, WIDTHS, Table
 from vitrina.errors import InputError
-from vitrina.files import atomic_path, check_sealed, refuse_existing, seal
+from vitrina.files import atomic_path, check_sealed, refuse_existing, seal, stored_arrays
 from vitrina.text.normalize import Normalizer
 from vitrina.text.tokenizer import TitleTokenizer
 
@@ -109,6 +107,8 @@ class EncoderWeights:
 
     @cached_property
     def _float32(self) -> Table:
+        from threadpoolctl import threadpool_limits
+
         # Blocks of fixed size on one BLAS thread each: the sums, and so every vector to the last
         # bit, don't depend on the number of threads.
         out = np.empty((len(self.embeddings), self.filters.shape[1]), np.float32)
@@ -132,8 +132,11 @@ class EncoderWeights:
     def write_into(self, folder: Path) -> None:
         """Write the encoder's files into an empty folder."""
         arrays = {"embeddings": self.embeddings, "filters": self.filters, "bias": self.bias}
+        small = self.table("int8")  # kept, because deriving it takes longer than all of loading
+        table = {"values": small.values, "scale": small.scale}
         # through bytes: save_file would hide the file from every other user
         (folder / "model.safetensors").write_bytes(safetensors.numpy.save(arrays))
+        (folder / "table.safetensors").write_bytes(safetensors.numpy.save(table))
         (folder / "tokenizer.model").write_bytes(self.tokenizer.model)
         pieces, dim = self.embeddings.shape
         config = {
@@ -188,17 +191,16 @@ class EncoderWeights:
         check_sealed(folder, KIND, FORMAT_VERSION)
         try:
             config = json.loads((folder / "config.json").read_text("utf-8"))
-            arrays = safetensors.numpy.load_file(folder / "model.safetensors")
+            arrays = stored_arrays(folder / "model.safetensors", mapped=True)
             normalizer = Normalizer(**config["normalization"])
             tokenizer = TitleTokenizer((folder / "tokenizer.model").read_bytes(), normalizer)
-            return cls(
-                arrays["embeddings"],
-                arrays["filters"],
-                arrays["bias"],
-                tokenizer,
-                config["training"],
-            )
-        except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
+            parts = arrays["embeddings"], arrays["filters"], arrays["bias"]
+            weights = cls(*parts, tokenizer, config["training"])
+            if (folder / "table.safetensors").exists():  # the first encoders had none
+                table = stored_arrays(folder / "table.safetensors", mapped=False)
+                weights._int8 = Table(table["values"], table["scale"], weights.bias)
+            return weights
+        except (KeyError, TypeError, ValueError, OSError) as error:
             raise InputError(f"{folder}: is no readable encoder ({error}); save it again") from None
 
 

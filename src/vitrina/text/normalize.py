@@ -15,7 +15,6 @@ from functools import lru_cache
 from typing import Any, Literal, get_args
 
 import numpy as np
-import polars as pl
 import stop_words as stop_word_lists
 
 from vitrina.columns import as_list, is_missing
@@ -144,17 +143,24 @@ def as_utf8(column: Any) -> Ragged:
     A missing title is empty. Half a surrogate pair, which UTF-8 can't say, becomes "?": no letter
     either.
     """
-    series = column
-    if not isinstance(column, pl.Series) or column.dtype != pl.String:
-        try:
-            series = pl.Series("", column if type(column) is list else as_titles(column), pl.String)
-        except (TypeError, ValueError):  # what isn't text has its message from as_titles
-            texts = [(title or "").encode("utf-8", "replace") for title in as_titles(column)]
-            series = pl.Series("", texts, pl.Binary).cast(pl.String)
-    array = series.fill_null("").to_arrow(compat_level=pl.CompatLevel.oldest())
-    _, offsets, data = array.buffers()
-    values, bounds = np.frombuffer(data or b"", np.uint8), np.frombuffer(offsets, np.int64)
-    return Ragged(values, bounds).part(array.offset, array.offset + len(array))
+    if type(column).__module__.partition(".")[0] in ("polars", "pyarrow"):
+        import polars as pl  # not at the top: most of the time until a first title is encoded
+
+        series = pl.Series("", column) if isinstance(column, Iterable) else None
+        if series is not None and series.dtype == pl.String:
+            array = series.fill_null("").to_arrow(compat_level=pl.CompatLevel.oldest())
+            _, offsets, data = array.buffers()
+            values, bounds = np.frombuffer(data or b"", np.uint8), np.frombuffer(offsets, np.int64)
+            return Ragged(values, bounds).part(array.offset, array.offset + len(array))
+    titles = column if type(column) is list else as_titles(column)
+    try:
+        return Ragged.from_bytes([_encoded(title) for title in titles])
+    except AttributeError:  # something that is no text
+        return Ragged.from_bytes([_encoded(title) for title in as_titles(column)])
+
+
+def _encoded(title: str | None) -> bytes:
+    return b"" if title is None else title.encode("utf-8", "replace")
 
 
 def _as_title(row: int, title: Any) -> str | None:
