@@ -1,0 +1,138 @@
+"""What the benchmarks share: rounds by turns, medians, one list of results."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import polars as pl
+
+from vitrina import open_source
+from vitrina.files import write_json
+
+RESULTS = Path(__file__).with_name("results.json")
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+OURS = "vitrina"
+Work: TypeAlias = tuple[float, Callable[[], object]]  # how many items, and what handles them
+
+
+def by_turns(contenders: Mapping[str, Work], rounds: int) -> dict[str, list[float]]:
+    """Items a second of each contender: each once a round, so that what else the machine does falls
+    on all of them alike."""
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, (items, work) in contenders.items():
+            start = time.perf_counter()
+            work()
+            rates[name].append(items / (time.perf_counter() - start))
+    return rates
+
+
+def compare(
+    name: str, rates: Mapping[str, list[float]], unit: str, goals: dict[str, float]
+) -> None:
+    """Record the ratio of our rate to each peer's, round by round; its median is the figure."""
+    ours = rates[OURS]
+    for peer, theirs in rates.items():
+        if peer != OURS:
+            ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+            record(
+                f"{name} / {peer}",
+                statistics.median(ours),
+                unit,
+                peer=peer,
+                peer_value=statistics.median(theirs),
+                ratios=ratios,
+                goal=goals.get(peer),
+            )
+
+
+def record(
+    name: str,
+    value: float,
+    unit: str,
+    *,
+    peer: str | None = None,
+    peer_value: float | None = None,
+    ratios: list[float] | None = None,
+    goal: float | None = None,
+    at_most: bool = False,
+) -> None:
+    """Print a figure and put it into results.json, in the place of an earlier one of its name.
+
+    The goal is one for the median of `ratios` where there are any, else for `value`.
+    """
+    ratio = statistics.median(ratios) if ratios else None
+    figure = value if ratio is None else ratio
+    met = None if goal is None else (figure <= goal if at_most else figure >= goal)
+    row: dict[str, Any] = {
+        "name": name,
+        "value": rounded(value),
+        "unit": unit,
+        "peer": peer,
+        "peer_value": rounded(peer_value),
+        "ratio": rounded(ratio),
+        "ratio_lowest": rounded(min(ratios)) if ratios else None,
+        "ratio_highest": rounded(max(ratios)) if ratios else None,
+        "goal": goal,
+        "met": met,
+        "versions": versions(peer),
+        "command": "python benchmarks/" + " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+    rows = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else []
+    write_json(RESULTS, sorted([r for r in rows if r["name"] != name] + [row], key=by_name))
+    shown = f"{name}: {value:,.4g} {unit}"
+    if ratio is not None and ratios:
+        shown += (
+            f", {peer_value:,.4g} of {peer}: {ratio:.3g}× ({min(ratios):.3g}-{max(ratios):.3g})"
+        )
+    if goal is not None:
+        shown += f" [goal {'≤' if at_most else '≥'} {goal:g}: {'met' if met else 'NOT met'}]"
+    print(shown, flush=True)
+
+
+def by_name(row: dict[str, Any]) -> str:
+    return str(row["name"])
+
+
+def rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")
+
+
+def versions(peer: str | None) -> dict[str, str]:
+    packages = {
+        "model2vec": ["model2vec"],
+        "fastText": ["fasttext-numpy2"],
+        "MiniLM": ["sentence-transformers", "torch"],
+        "SentencePiece": ["sentencepiece"],
+        "torch": ["torch"],
+        "scikit-learn": ["scikit-learn"],
+    }
+    found = {"vitrina": version("vitrina")}
+    for start, names in packages.items():
+        if peer and peer.startswith(start):
+            for name in names:
+                try:
+                    found[name] = version(name)
+                except PackageNotFoundError:
+                    found[name] = "missing"
+    return found
+
+
+def catalogues() -> dict[str, list[str]]:
+    """Titles by source: long and short ones of the development data, else a package's."""
+    if not SHARED.exists():
+        products = open_source("completejourney").products.collect()
+        return {"Complete Journey": products["title"].drop_nulls().to_list()}
+    long = pl.read_parquet(SHARED / "open_ecommerce" / "products.parquet")["title"]
+    short = pl.read_parquet(SHARED / "ebay" / "listings.parquet")["title"]
+    return {
+        "Open e-commerce": long.drop_nulls().to_list(),
+        "eBay": short.drop_nulls().to_list(),
+    }

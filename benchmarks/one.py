@@ -1,0 +1,70 @@
+"""One title at a time, as a service has them; and a fresh process's first vector.
+
+python benchmarks/one.py
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from bench import catalogues, record
+from vitrina import Normalizer, TitleEncoder, TitleTokenizer
+from vitrina.encoder.weights import initial_weights
+
+FIRST = """
+import resource, sys
+from vitrina import TitleEncoder
+TitleEncoder.load(sys.argv[1]).transform(["a title of its own"])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def main() -> None:
+    source, titles = next(iter(catalogues().items()))
+    encoder = TitleEncoder(
+        initial_weights(TitleTokenizer.train(titles[:100_000], Normalizer("en")))
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        encoder.save(Path(folder) / "encoder")
+        encoder = TitleEncoder.load(Path(folder) / "encoder")
+        latency(source, encoder, titles[:20_000])
+        cold_start(Path(folder) / "encoder")
+
+
+def latency(source: str, encoder: TitleEncoder, titles: list[str]) -> None:
+    encoder.transform(titles)
+    took = []
+    for title in titles:
+        start = time.perf_counter()
+        encoder.transform([title])
+        took.append(time.perf_counter() - start)
+    micro = np.array(took) * 1e6
+    name = f"{source}: one title"
+    record(f"{name}, median", float(np.median(micro)), "µs", goal=50, at_most=True)
+    record(f"{name}, p99", float(np.quantile(micro, 0.99)), "µs", goal=150, at_most=True)
+
+
+def cold_start(encoder: Path) -> None:
+    seconds, peaks = [], []
+    for _ in range(8):
+        start = time.perf_counter()
+        ran = subprocess.run(
+            [sys.executable, "-c", FIRST, str(encoder)], capture_output=True, text=True, check=True
+        )
+        seconds.append(time.perf_counter() - start)
+        peaks.append(float(ran.stdout))
+    warm = seconds[1:]  # the first may compile
+    name = "a fresh process: import, load, encode one title"
+    record(f"{name}, median", statistics.median(warm), "s", goal=0.7, at_most=True)
+    record(f"{name}, memory", max(peaks), "MiB", goal=250, at_most=True)
+
+
+if __name__ == "__main__":
+    main()
