@@ -1,29 +1,42 @@
-"""Pairs a second of training: vitrina against the same objective pair by pair in plain PyTorch.
+"""Pairs a second of training: against the same objective pair by pair in plain PyTorch; the share
+of the machine's peak; where a step's time goes.
 
-    python benchmarks/train.py
+    python benchmarks/train.py [--quick]
 
-Both see The Complete Journey's sessions (10 products at most), the same networks, forward, backward
-and an AdamW step. The peer encodes both products of every pair, as the paper's equations read:
-Embedding + Conv1d + max over a padded batch, 512 pairs a step. Steps alternate.
+The peer encodes both products of every pair, as the paper's equations read: Embedding + Conv1d +
+max over a padded batch, 4,096 pairs a step (512 with --quick). Both do forward, backward, an AdamW
+step and the moving average. Steps alternate.
 """
 
 from __future__ import annotations
 
 import statistics
+import sys
 import time
+from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
 
+from bench import OURS, SHARED, by_turns, compare, record
 from vitrina import open_source, preset, read_catalogue, sessionize
 from vitrina.pretraining.batches import Batches
 from vitrina.pretraining.dataset import TrainingData
 from vitrina.pretraining.loop import Trainer
+from vitrina.pretraining.networks import faster_products
+from vitrina.pretraining.settings import Settings
+from vitrina.ragged import Ragged
 
-ROUNDS = 7
-PAIRS = 512
+QUICK = "--quick" in sys.argv
+ROUNDS = 3 if QUICK else 7
+PAIRS = 512 if QUICK else 4096  # of the peer's step: the paper's
+STEPS = 20 if QUICK else 200
+EPOCH = 12_400_000  # the paper's pairs (A.1)
 
 
 class PlainEncoder(nn.Module):
@@ -86,33 +99,114 @@ class Plain:
 
 
 def main() -> None:
-    source = open_source("completejourney")
-    catalogue = read_catalogue(source.products)
-    sessions = sessionize(source.events, source.gap, product_ids=catalogue.product_ids)
     settings = preset("default", language="en")
-    data = TrainingData.prepare(catalogue, sessions, settings)
-    batches = Batches(data, settings)
-    trainer = Trainer(data, settings, 1000, torch.device("cpu"))
-    plain, rng = Plain(data), np.random.default_rng(0)
-    ours, theirs = [], []
-    for step in range(ROUNDS + 2):
-        start = time.perf_counter()
+    journey = open_source("completejourney")
+    catalogue = read_catalogue(journey.products)
+    sessions = sessionize(journey.events, journey.gap, product_ids=catalogue.product_ids)
+    worlds = {"The Complete Journey": TrainingData.prepare(catalogue, sessions, settings)}
+    goals = {}
+    if SHARED.exists():
+        shop = open_ecommerce(settings)
+        worlds["Open e-commerce"], goals["Open e-commerce"] = shop, 12.0
+        tens = "Open e-commerce's products in sessions of 10"
+        worlds[tens], goals[tens] = in_tens(shop), 50.0
+    for name, data in worlds.items():
+        trainer = Trainer(data, settings, 10_000, torch.device("cpu"))
+        batches, plain = Batches(data, settings), Plain(data)
+        against_plain(name, trainer, batches, plain, goals.get(name))
+    steps(name, trainer, batches)
+    parts(name, trainer, batches)
+
+
+def open_ecommerce(settings: Settings) -> TrainingData:
+    folder = SHARED / "open_ecommerce"
+    catalogue = read_catalogue(folder / "products.parquet")
+    events = pl.scan_parquet(folder / "purchases.parquet").select(
+        "user", "product_id", timestamp="date"
+    )
+    sessions = sessionize(events, 24 * 3600, product_ids=catalogue.product_ids)
+    return TrainingData.prepare(catalogue, sessions, settings)
+
+
+def in_tens(data: TrainingData) -> TrainingData:
+    """Sessions as the paper has them: ten products each, here drawn at random."""
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, len(data.category), (len(data.sessions.values) // 10, 10))
+    sessions = Ragged(drawn.ravel().astype(np.int32), np.arange(0, drawn.size + 1, 10))
+    return replace(data, sessions=sessions)
+
+
+def against_plain(
+    name: str, trainer: Trainer, batches: Batches, plain: Plain, goal: float | None
+) -> None:
+    sessions, rng = plain.data.sessions, np.random.default_rng(0)
+    chosen = sessions.take(rng.choice(len(sessions), 20_000))
+    pairs = [(a, b) for s in chosen for i, a in enumerate(s) for b in s[i + 1 :]]
+    shuffled = rng.permutation(np.array(pairs)).astype(np.int64)
+    number = iter(range(10**6))
+
+    def ours() -> None:
+        for _ in range(5):
+            step = next(number)
+            trainer.step(batches[step], step)
+
+    per_call = 5 * statistics.mean(batches[step].pairs for step in range(100, 120))
+    plain_step = (PAIRS, lambda: plain.step(shuffled[:PAIRS]))
+    ours()  # warm
+    plain.step(shuffled[:PAIRS])
+    peer = "torch, pair by pair"
+    rates = by_turns({OURS: (per_call, ours), peer: plain_step}, ROUNDS)
+    compare(f"{name}: training", rates, "pairs/s", {} if goal is None else {peer: goal})
+
+
+def steps(name: str, trainer: Trainer, batches: Batches) -> None:
+    """A whole step's share of the peak, and how long the paper's epoch would take."""
+    with FlopCounterMode(display=False) as counter:
+        trainer.step(batches[0], 0)
+    matrix, peaks = torch.randn(4096, 2048), []
+    started, pairs = time.perf_counter(), 0
+    for step in range(STEPS):
         batch = batches[step]
         trainer.step(batch, step)
-        middle = time.perf_counter()
-        chosen = data.sessions.take(rng.choice(len(data.sessions), 400, replace=False))
-        pairs = [(a, b) for s in chosen for i, a in enumerate(s) for b in s[i + 1 :]]
-        plain.step(rng.permutation(np.array(pairs))[:PAIRS].astype(np.int64))
-        end = time.perf_counter()
-        if step >= 2:  # compiled and warm
-            ours.append(batch.pairs / (middle - start))
-            theirs.append(PAIRS / (end - middle))
-    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    print(f"{sessions.pairs:,} pairs, {len(data.tokenizer):,} pieces, {ROUNDS} alternating steps")
-    print(f"vitrina             {statistics.median(ours):10,.0f} pairs/s")
-    print(f"plain, pair by pair {statistics.median(theirs):10,.0f} pairs/s")
-    print(f"ratio {statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})")
-    print(f"one epoch: {sessions.pairs / statistics.median(ours) / 60:.1f} minutes")
+        pairs += batch.pairs
+    seconds = (time.perf_counter() - started) / STEPS
+    with faster_products():  # the peak is the fastest way to multiply
+        for _ in range(20):
+            start = time.perf_counter()
+            matrix @ matrix[:2048]
+            peaks.append(2 * 4096 * 2048 * 2048 / (time.perf_counter() - start))
+    peak = statistics.median(peaks)
+    done = counter.get_total_flops() / seconds
+    record(f"{name}: matrix products", peak / 1e9, "GFLOP/s")
+    record(f"{name}: share of the peak over a whole step", done / peak, "", goal=0.5)
+    minutes = EPOCH / (pairs / STEPS) * seconds / 60
+    record(f"{name}: the paper's epoch", minutes, "minutes", goal=12, at_most=True)
+
+
+def parts(name: str, trainer: Trainer, batches: Batches) -> None:
+    """Milliseconds of a step by part."""
+    started = time.perf_counter()
+    made = [batches[step] for step in range(20)]
+    record(f"{name}: a step, data", (time.perf_counter() - started) / 20 * 1e3, "ms")
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        for step, batch in enumerate(made):
+            trainer.step(batch, step)
+    groups = {
+        "matrix products": ("aten::mm", "aten::addmm"),
+        "look-up, forward": ("_LookUp",),
+        "look-up, backward": ("_LookUpBackward",),
+        "optimiser": ("aten::_fused_adamw_",),
+        "moving average": ("aten::_foreach_lerp_",),
+        "gradient of the embeddings": ("aten::embedding_dense_backward",),
+    }
+    total, named = 0.0, 0.0
+    for event in profiled.key_averages():
+        total += event.self_cpu_time_total
+    for group, names in groups.items():
+        took = sum(e.self_cpu_time_total for e in profiled.key_averages() if e.key in names)
+        named += took
+        record(f"{name}: a step, {group}", took / 20 / 1e3, "ms")
+    record(f"{name}: a step, the rest", (total - named) / 20 / 1e3, "ms")
 
 
 if __name__ == "__main__":
