@@ -268,6 +268,15 @@ def test_sentence_of_a_mixed_result():
     )
 
 
+def test_sentence_counts_where_names_would_fill_it():
+    others = {f"model {i}": (0.9 - i / 100, 0.9, 0.95 - i / 100) for i in range(7)}
+    cells = curve({"ours": (0.8, 0.7, 0.6), **others, "even": (0.7, 0.7, 0.7)})
+    assert (
+        "; it is clearly behind 7 others at every size both were run with; against 1 more it "
+        "depends on the size or is unclear; one" in told(cells)
+    )
+
+
 def test_sentence_of_a_winner_and_of_a_single_size():
     cells = curve({"ours": (0.8,), "words": (0.6,)}, metric="r2", sizes=(100,))
     assert told(cells) == (

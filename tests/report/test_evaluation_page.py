@@ -107,8 +107,10 @@ def test_files_hold_cells_and_means(large):
     assert kept["versions"][0] == '{"vitrina": "0.1.0", "numpy": "2.4"}'
     means = pl.read_csv(folder / "results.csv")
     columns = ["task", "split", "part", "model", "size", "metric", "mean", "std", "samples"]
-    assert means.columns == columns
-    assert means.equals(summarise(cells))
+    assert means.columns == [*columns, "command", "versions"]
+    assert means.select(columns).equals(summarise(cells))
+    assert means["versions"].unique().to_list() == kept["versions"].unique().to_list()
+    assert means["command"][0].startswith("vitrina evaluate ")
 
 
 def test_tables_agree_with_the_cells(large):

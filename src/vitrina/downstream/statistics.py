@@ -189,7 +189,8 @@ def sentence(summary: pl.DataFrame, differences: pl.DataFrame, encoder: str) -> 
     Returns
     -------
     who has the highest mean at which sizes; how far the encoder is from the best other model at
-    its smallest and largest size; which models it beats, or loses to, wherever both were run.
+    its smallest and largest size; which models it beats, or loses to, wherever both were run
+    (how many, where they are more than four).
     Differences whose interval includes 0 are called unclear.
     """
     metric = NAMES[summary["metric"][0]]
@@ -213,7 +214,7 @@ def sentence(summary: pl.DataFrame, differences: pl.DataFrame, encoder: str) -> 
         if not all((model, at) in told for at in sizes if (model, at) in gaps):
             verdicts.setdefault(model, set()).add(_verdict(low, high))
     always = [
-        f"clearly {word} {_listed(models)}"
+        f"clearly {word} {_listed(models) if len(models) <= 4 else f'{len(models)} others'}"
         for word, sign in (("ahead of", 1), ("behind", -1))
         if (models := [model for model, signs in verdicts.items() if signs == {sign}])
     ]
@@ -221,7 +222,7 @@ def sentence(summary: pl.DataFrame, differences: pl.DataFrame, encoder: str) -> 
     if always:
         parts.append(f"it is {' and '.join(always)}{' at every size both were run with' * several}")
     if rest := sum(len(signs) > 1 or signs == {0} for signs in verdicts.values()):
-        others = f"{rest} other{'s' * (rest > 1)}"
+        others = f"{rest} {'more' if always else 'other' + 's' * (rest > 1)}"
         parts.append(f"against {others} it {'depends on the size or ' * several}is unclear")
     if differences["samples"].max() == 1:
         parts.append("one subsample a size, so how much its draw matters is unknown")

@@ -87,9 +87,9 @@ def write_report(
 ) -> None:
     """Write what a comparison found into `folder`, each file whole or not at all.
 
-    ``report.html`` and ``results.md`` (all of it, for people), ``results.csv`` (means),
-    ``results.parquet`` (the cells), ``figure3.png`` (learning curves on the test rows) and, if
-    there are cells on validation rows, ``figure2.png`` (theirs).
+    ``report.html`` and ``results.md`` (all of it, for people), ``results.csv`` (means, with the
+    command and versions), ``results.parquet`` (the cells), ``figure3.png`` (learning curves on the
+    test rows) and, if there are cells on validation rows, ``figure2.png`` (theirs).
 
     Parameters
     ----------
@@ -128,11 +128,12 @@ def write_report(
     sections |= _background(costs, encoder, facts, asterisk=bool(marked))
     versions = json.dumps(facts["versions"])
     recorded = cells.with_columns(seed=pl.lit(facts["seed"]), versions=pl.lit(versions))
+    told = {"command": pl.lit(facts["command"]), "versions": pl.lit(versions)}
     recorded.write_parquet(parquet := io.BytesIO())
     files = {
         "report.html": _html(sections, facts),
         "results.md": _markdown(sections, facts),
-        "results.csv": summarise(cells).write_csv().encode(),
+        "results.csv": summarise(cells).with_columns(**told).write_csv().encode(),
         "results.parquet": parquet.getvalue(),
     }
     for part, name in _FIGURES.items():
