@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +20,11 @@ from vitrina.files import write_json
 RESULTS = Path(__file__).with_name("results.json")
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 OURS = "vitrina"
+# Of this process alone: getrusage's peak is the parent's, where that was larger.
+PEAK = """
+import re
+print(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024)
+"""
 Work: TypeAlias = tuple[float, Callable[[], object]]  # how many items, and what handles them
 
 
@@ -99,6 +105,14 @@ def record(
 
 def by_name(row: dict[str, Any]) -> str:
     return str(row["name"])
+
+
+def fresh_process(program: str, *arguments: Path) -> tuple[float, float]:
+    """Run a Python program in a process of its own: seconds from start to end, MiB at its peak."""
+    command = [sys.executable, "-c", program + PEAK, *map(str, arguments)]
+    start = time.perf_counter()
+    ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return time.perf_counter() - start, float(ran.stdout.split()[-1])
 
 
 def rounded(value: float | None) -> float | None:

@@ -6,25 +6,21 @@ python benchmarks/one.py
 from __future__ import annotations
 
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
-from bench import catalogues, record
+from bench import catalogues, fresh_process, record
 from vitrina import Normalizer, TitleEncoder, TitleTokenizer
 from vitrina.encoder.weights import initial_weights
 
 FIRST = """
-import re, sys
+import sys
 from vitrina import TitleEncoder
 encoder = TitleEncoder.load(sys.argv[1]).set_params(table="int8")
 encoder.transform(["a title of its own"])
-# not getrusage: its peak is the parent's, where that was larger
-print(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024)
 """
 
 
@@ -54,17 +50,10 @@ def latency(source: str, encoder: TitleEncoder, titles: list[str]) -> None:
 
 
 def cold_start(encoder: Path) -> None:
-    seconds, peaks = [], []
-    for _ in range(8):
-        start = time.perf_counter()
-        ran = subprocess.run(
-            [sys.executable, "-c", FIRST, str(encoder)], capture_output=True, text=True, check=True
-        )
-        seconds.append(time.perf_counter() - start)
-        peaks.append(float(ran.stdout))
-    warm = seconds[1:]  # the first may compile
+    # the first may compile
+    seconds, peaks = zip(*[fresh_process(FIRST, encoder) for _ in range(8)][1:], strict=True)
     name = "a fresh process: import, load, encode one title"
-    record(f"{name}, median", statistics.median(warm), "s", goal=0.7, at_most=True)
+    record(f"{name}, median", statistics.median(seconds), "s", goal=0.7, at_most=True)
     record(f"{name}, memory", max(peaks), "MiB", goal=250, at_most=True)
 
 

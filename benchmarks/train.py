@@ -199,14 +199,11 @@ def parts(name: str, trainer: Trainer, batches: Batches) -> None:
         "moving average": ("aten::_foreach_lerp_",),
         "gradient of the embeddings": ("aten::embedding_dense_backward",),
     }
-    total, named = 0.0, 0.0
-    for event in profiled.key_averages():
-        total += event.self_cpu_time_total
+    took = {event.key: event.self_cpu_time_total for event in profiled.key_averages()}
     for group, names in groups.items():
-        took = sum(e.self_cpu_time_total for e in profiled.key_averages() if e.key in names)
-        named += took
-        record(f"{name}: a step, {group}", took / 20 / 1e3, "ms")
-    record(f"{name}: a step, the rest", (total - named) / 20 / 1e3, "ms")
+        spent = sum(took.pop(key, 0.0) for key in names)
+        record(f"{name}: a step, {group}", spent / 20 / 1e3, "ms")
+    record(f"{name}: a step, the rest", sum(took.values()) / 20 / 1e3, "ms")
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from vitrina.files import MANIFEST, seal
 from vitrina.text.normalize import Normalizer
 from vitrina.text.tokenizer import TitleTokenizer
 
-FILES = {"README.md", "config.json", MANIFEST, "model.safetensors", "table.safetensors"}
-FILES.add("tokenizer.model")
+ARRAYS = {"model.safetensors", "table.safetensors"}
+FILES = {"README.md", "config.json", MANIFEST, "tokenizer.model", *ARRAYS}
 
 
 def one_line(error: pytest.ExceptionInfo[InputError]) -> str:
