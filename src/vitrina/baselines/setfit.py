@@ -64,11 +64,11 @@ class SetFit(Model):
         self.check()
         import torch
 
-        from vitrina.pretraining.networks import faster_products
+        from vitrina.pretraining.networks import faster_torch
 
         setfit: Any = import_module("setfit")
         texts, labels = task.titles_of(rows), task.labels[rows].astype(np.int64).tolist()
-        with torch.random.fork_rng(devices=[]), faster_products(), _silent():
+        with torch.random.fork_rng(devices=[]), faster_torch(), _silent():
             body, head = self._body(), LogisticRegression()
             with TemporaryDirectory() as folder:
                 arguments = setfit.TrainingArguments(
@@ -90,7 +90,7 @@ class SetFit(Model):
                 trainer.train_classifier(texts, labels)
 
         def score(rows: Rows) -> Scores:
-            with faster_products():
+            with faster_torch():
                 vectors = body.encode(task.titles_of(rows), batch_size=64, show_progress_bar=False)
             found = np.asarray(head.decision_function(vectors), np.float64)
             if task.kind == "binary":

@@ -85,6 +85,8 @@ class TextCNN(Model):
         self.check()
         import torch
 
+        from vitrina.pretraining.networks import faster_torch
+
         path = self._vocabulary(task)
         if not path.exists():
             raise InputError(f"{path}: no vocabulary for {task.name}; call prepare first")
@@ -96,7 +98,7 @@ class TextCNN(Model):
         titles, watched_titles = (tokenizer(task.titles_of(part)) for part in (rows, watched))
         outputs, loss, scores_of = _head(task.kind, task.labels[rows], len(task.classes))
 
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), faster_torch():
             torch.manual_seed(seed)
             network = _Network(initial_weights(tokenizer, seed=seed), outputs, self)
             best, best_epoch, kept = -np.inf, 0, network.weights()
@@ -112,11 +114,12 @@ class TextCNN(Model):
                 elif epoch - best_epoch >= self.patience:
                     break
         network.restore(kept)
-        return Fitted(
-            lambda rows: scores_of(network(tokenizer(task.titles_of(rows)))),
-            network.bytes,
-            {"epochs": best_epoch},
-        )
+
+        def score(rows: Rows) -> Scores:
+            with faster_torch():
+                return scores_of(network(tokenizer(task.titles_of(rows))))
+
+        return Fitted(score, network.bytes, {"epochs": best_epoch})
 
     def _vocabulary(self, task: Task) -> Path:
         return self.folder / f"{task.digest}.sentencepiece"
@@ -158,22 +161,17 @@ class _Network:
         return out
 
     def learn(self, titles: Ragged, loss: Loss, rows: Rows) -> None:
-        from vitrina.pretraining.networks import faster_products
-
-        with faster_products():
-            self.head.train()
-            for optimizer in self.optimizers:
-                optimizer.zero_grad()
-            loss(self.forward(titles), rows).backward()  # type: ignore[no-untyped-call]
-            for optimizer in self.optimizers:
-                optimizer.step()
+        self.head.train()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        loss(self.forward(titles), rows).backward()  # type: ignore[no-untyped-call]
+        for optimizer in self.optimizers:
+            optimizer.step()
 
     def __call__(self, titles: Ragged) -> Scores:
         import torch
 
-        from vitrina.pretraining.networks import faster_products
-
-        with torch.no_grad(), faster_products():
+        with torch.no_grad():
             self.head.eval()
             return self.forward(titles).numpy().astype(np.float64)
 

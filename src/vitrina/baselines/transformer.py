@@ -21,7 +21,7 @@ from vitrina.files import file_digest
 BATCH = 64
 """Titles, all of one length, that go through a transformer at once."""
 ATTENTION = "eager"
-"""torch's fused attention is ten times slower under `faster_products`."""
+"""torch's fused attention is ten times slower under `faster_torch`."""
 
 _SECONDS_FOR_THE_HUB = 10.0
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
@@ -83,7 +83,7 @@ class Transformer(_Pretrained):
         import torch
         from transformers import AutoModel, AutoTokenizer
 
-        from vitrina.pretraining.networks import faster_products
+        from vitrina.pretraining.networks import faster_torch
 
         tokenizer = load(self.source, AutoTokenizer.from_pretrained)
         read = partial(
@@ -106,7 +106,7 @@ class Transformer(_Pretrained):
             tokens = tokenizer(texts, truncation=True, max_length=self.max_length)["input_ids"]
             lengths = np.fromiter(map(len, tokens), np.int64, len(tokens))
             vectors = np.empty((len(titles), 2 * model.config.hidden_size), np.float32)
-            with torch.inference_mode(), faster_products():
+            with torch.inference_mode(), faster_torch():
                 for length in np.unique(lengths):
                     rows = np.flatnonzero(lengths == length)
                     for start in range(0, len(rows), BATCH):

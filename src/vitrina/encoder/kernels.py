@@ -121,7 +121,7 @@ def scatter_gradient(
     out = np.zeros((rows, BLOCKS * filters), gradient.dtype)
     in_threads(
         lambda start, stop: _scatter(gradient, winner, pieces, out, start, stop),
-        gradient.shape[1],
+        filters,
         threads,
     )
     return out
@@ -226,15 +226,16 @@ def _finish(
 
 @compiled
 def _scatter(gradient: Any, winner: Any, pieces: Any, out: Any, start: int, stop: int) -> None:
+    """Filters [start, stop) of each width."""
     filters = gradient.shape[1] // 4
-    for title in range(gradient.shape[0]):
-        for f in range(start, stop):
-            window = winner[title, f]
-            if window >= 0:
-                width = f // filters + 2
-                # the widths before this one take 2 + 3 + ... + (width - 1) blocks
-                column = (width * (width - 1) // 2 - 1) * filters + f % filters
-                for position in range(width):
-                    out[pieces[window + position], column + position * filters] += gradient[
-                        title, f
-                    ]
+    column = 0
+    for width in range(2, 6):
+        first = (width - 2) * filters
+        for title in range(gradient.shape[0]):
+            for f in range(start, stop):
+                window = winner[title, first + f]
+                if window >= 0:
+                    passed = gradient[title, first + f]
+                    for position in range(width):
+                        out[pieces[window + position], column + position * filters + f] += passed
+        column += width * filters

@@ -38,7 +38,7 @@ try:
     from vitrina.pretraining.batches import Batches
     from vitrina.pretraining.checkpoint import load_checkpoint, save_checkpoint
     from vitrina.pretraining.loop import Trainer, steps_within
-    from vitrina.pretraining.networks import faster_products
+    from vitrina.pretraining.networks import faster_torch
 except ModuleNotFoundError as error:
     raise MissingExtraError("torch", "train") from error
 
@@ -162,7 +162,7 @@ def train(
         "threads": threads,
         "device": target.type,
     }
-    with _held(run), _torch_threads(), faster_products():
+    with _held(run), _torch_threads(), faster_torch():
         if resume and run.prepared:
             plan = _open_plan(run, asked)
             data = TrainingData.load(run.path / "data")
