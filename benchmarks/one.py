@@ -19,7 +19,7 @@ from vitrina.encoder.weights import initial_weights
 FIRST = """
 import sys
 from vitrina import TitleEncoder
-encoder = TitleEncoder.load(sys.argv[1]).set_params(table="int8")
+encoder = TitleEncoder.load(sys.argv[1])
 encoder.transform(["a title of its own"])
 """
 
@@ -31,7 +31,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         encoder.save(Path(folder) / "encoder")
-        encoder = TitleEncoder.load(Path(folder) / "encoder").set_params(table="int8")
+        encoder = TitleEncoder.load(Path(folder) / "encoder")
         latency(source, encoder, titles[:20_000])
         cold_start(Path(folder) / "encoder")
 

@@ -31,9 +31,10 @@ class TitleEncoder:
         From `TitleEncoder.load(path).weights` or training.
     threads : int, optional
         Threads of `transform`; all processors that the process may use by default.
-    table : {"float32", "int8"}
-        How exactly the encoder's table is kept. "int8" is faster and takes a quarter of the
-        memory; its vectors differ by about a thousandth.
+    table : {"int8", "float32"}
+        How exactly the encoder's table is kept. "int8" is twice as fast, takes a quarter of the
+        memory, lies ready on disk and gives the same bits on every machine; its vectors differ
+        from those of "float32" by about a thousandth, which no task was seen to feel.
 
     Examples
     --------
@@ -46,7 +47,7 @@ class TitleEncoder:
         self,
         weights: EncoderWeights,
         threads: int | None = None,
-        table: Literal["float32", "int8"] = "float32",
+        table: Literal["int8", "float32"] = "int8",
     ) -> None:
         self.weights = weights
         self.threads = threads
