@@ -30,7 +30,7 @@ from vitrina.pretraining.dataset import TrainingData
 from vitrina.pretraining.loop import Trainer
 from vitrina.pretraining.networks import faster_torch
 from vitrina.pretraining.settings import Settings
-from vitrina.ragged import Ragged
+from vitrina.ragged import Ragged, offsets_of
 
 QUICK = "--quick" in sys.argv
 ROUNDS = 3 if QUICK else 7
@@ -134,7 +134,7 @@ def in_tens(data: TrainingData) -> TrainingData:
     rng = np.random.default_rng(0)
     drawn = rng.integers(0, len(data.category), (len(data.sessions.values) // 10, 10))
     sessions = Ragged(drawn.ravel().astype(np.int32), np.arange(0, drawn.size + 1, 10))
-    return replace(data, sessions=sessions)
+    return replace(data, sessions=sessions, pair_ends=offsets_of(sessions.pairs))
 
 
 def against_plain(

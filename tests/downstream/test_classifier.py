@@ -7,7 +7,9 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from scipy.sparse import hstack
 from sklearn.base import clone
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.multiclass import OneVsRestClassifier
@@ -60,7 +62,7 @@ def counted(encoder, monkeypatch):
 
 def test_is_scikit_learns_regression_on_the_vectors(encoder, products):
     titles, brands = products["title"], products["brand"]
-    ours = TitleClassifier(encoder, C=2.0).fit(titles, brands)
+    ours = TitleClassifier(encoder, C=2.0, lexical=False).fit(titles, brands)
     vectors = normalize(encoder.transform(titles).astype(np.float64))
     theirs = LogisticRegression(C=2.0, solver="liblinear", max_iter=1000).fit(vectors, brands)
     assert list(ours.classes_) == ["National", "Private"]
@@ -74,10 +76,56 @@ def test_is_scikit_learns_regression_on_the_vectors(encoder, products):
     )
 
 
+def test_words_count_beside_the_vectors_as_in_scikit_learn(encoder, products):
+    titles, brands = products["title"], products["brand"]
+    new = [f"{title} organic" for title in titles.sort()]
+    ours = TitleClassifier(encoder, C=3.0).fit(titles, brands)
+    words = TfidfVectorizer(tokenizer=str.split, token_pattern=None, sublinear_tf=True)
+    grams = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)
+    normalizer = encoder.weights.tokenizer.normalizer
+    words.fit(normalizer(titles))
+    grams.fit(normalizer(titles))
+
+    def features(some):
+        vectors = normalize(encoder.transform(some).astype(np.float64))
+        forms = normalizer(some)
+        return hstack([vectors, words.transform(forms), grams.transform(forms)]).tocsr()
+
+    theirs = LogisticRegression(C=3.0, solver="liblinear", max_iter=1000)
+    theirs.fit(features(titles), brands)
+    assert ours.coef_.shape == theirs.coef_.shape  # no two of them met by their hash
+    np.testing.assert_allclose(
+        ours.decision_function(new), theirs.decision_function(features(new)), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_titles_without_words_are_classified(encoder):
+    model = TitleClassifier(encoder).fit(["", "!?"], [0, 1])
+    assert model.lexical_.hashes.shape == (0,)
+    assert model.predict_proba(["milk", None]).shape == (2, 2)
+
+
+def test_a_saved_classifier_may_have_no_words(encoder, products, tmp_path):
+    model = TitleClassifier(encoder, lexical=False).fit(products["title"], products["brand"])
+    model.save(tmp_path / "model")
+    again = TitleClassifier.load(tmp_path / "model")
+    assert (again.lexical, again.lexical_) == (False, None)
+    np.testing.assert_array_equal(
+        again.decision_function(products["title"]), model.decision_function(products["title"])
+    )
+
+
+def test_vectors_have_no_words(encoder, products):
+    titles, brands = products["title"], products["brand"]
+    model = TitleClassifier(encoder).fit(titles, brands)
+    with pytest.raises(InputError, match=r"^titles: vectors have no words, .* lexical=False$"):
+        model.predict(encoder.transform(titles))
+
+
 def test_several_classes_are_one_against_the_rest(encoder, products):
     common = products["department"].value_counts(sort=True)["department"].head(4)
     some = products.filter(pl.col("department").is_in(common.to_list()))
-    ours = TitleClassifier(encoder).fit(some["title"], some["department"])
+    ours = TitleClassifier(encoder, C=1.0, lexical=False).fit(some["title"], some["department"])
     vectors = normalize(encoder.transform(some["title"]).astype(np.float64))
     theirs = OneVsRestClassifier(LogisticRegression(solver="liblinear", max_iter=1000))
     theirs.fit(vectors, some["department"].to_numpy())
@@ -119,7 +167,7 @@ def test_whole_floats_are_integers(encoder, products):
 def test_ready_vectors_serve_as_titles(encoder, products):
     titles, brands = products["title"], products["brand"]
     vectors = encoder.transform(titles)
-    expected = TitleClassifier(encoder).fit(titles, brands)
+    expected = TitleClassifier(encoder, lexical=False).fit(titles, brands)
     as_column = pl.Series(vectors, dtype=pl.Array(pl.Float32, vectors.shape[1]))
     for given in (vectors, as_column, pl.DataFrame(vectors), pd.DataFrame(vectors)):
         model = TitleClassifier(encoder).fit(given, brands)

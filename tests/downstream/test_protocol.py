@@ -108,7 +108,7 @@ def test_bad_subsamples_are_named(task):
 def test_on_vectors_is_the_classifier_of_titles(task, encoder):
     vectors = np.random.default_rng(6).standard_normal((400, 64)).astype(np.float32)
     ours = OnVectors(name="ours", vectors=vectors).fit(task, task.train, 0).score(task.test)
-    theirs = TitleClassifier(encoder).fit(vectors[task.train], task.labels[task.train])
+    theirs = TitleClassifier(encoder, C=1.0).fit(vectors[task.train], task.labels[task.train])
     expected = theirs.decision_function(vectors[task.test])
     np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-12)
 

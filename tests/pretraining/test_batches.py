@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vitrina.pretraining.batches import Batches, make_batch
+from vitrina.pretraining.batches import Batches, make_batch, shuffled
 from vitrina.pretraining.dataset import TrainingData
 from vitrina.pretraining.settings import Settings, preset
 from vitrina.ragged import Ragged
@@ -24,6 +24,35 @@ def test_pair_numbers_are_all_pairs(data: TrainingData) -> None:
     ]
     found = [set(pair.tolist()) for pair in drawn]
     assert sorted(map(sorted, found)) == sorted(map(sorted, expected))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 17, 1000, 4096, 4097])
+def test_an_order_is_a_permutation(size: int) -> None:
+    orders = [shuffled(np.arange(size), size, np.random.default_rng(seed)) for seed in range(3)]
+    for order in orders:
+        assert sorted(order.tolist()) == list(range(size))
+    for start in range(0, size, 7):  # a part of the turns, alone
+        turns = np.arange(start, min(start + 7, size))
+        part = shuffled(turns, size, np.random.default_rng(0))
+        np.testing.assert_array_equal(part, orders[0][turns])
+    if size > 100:  # nothing of the numbers' own order is left
+        for order in orders:
+            assert abs(np.corrcoef(order[:-1], order[1:])[0, 1]) < 4 / size**0.5
+            assert abs(np.corrcoef(order, np.arange(size))[0, 1]) < 4 / size**0.5
+        assert abs(np.corrcoef(orders[0], orders[1])[0, 1]) < 4 / size**0.5
+
+
+def test_every_number_gets_every_turn_alike() -> None:
+    """Over many seeds, each of 8 numbers is first equally often, and each order of 3 occurs."""
+    first = np.zeros(8)
+    orders: dict[tuple[int, ...], int] = {}
+    for seed in range(4000):
+        first[shuffled(np.array([0]), 8, np.random.default_rng(seed))[0]] += 1
+        order = tuple(shuffled(np.arange(3), 3, np.random.default_rng(seed)).tolist())
+        orders[order] = orders.get(order, 0) + 1
+    assert np.abs(first - 500).max() < 5 * 500**0.5
+    assert len(orders) == 6
+    assert max(orders.values()) < 1.5 * min(orders.values())
 
 
 def test_batches_follow_from_seed_and_number_alone(data: TrainingData) -> None:
@@ -72,6 +101,7 @@ def test_a_product_with_several_titles_shows_each(data: TrainingData) -> None:
     assert len(data.views[product]) == 2
     alone = TrainingData(
         Ragged.from_lists([[product, 0]] * 40),
+        np.arange(41),
         *(data.views, data.titles, data.category, data.categories, data.tokenizer),
     )
     batches = Batches(alone, Settings(batch_size=40))

@@ -1,4 +1,5 @@
-"""A classifier of titles: the frozen encoder's vectors and logistic regression (paper §4)."""
+"""A classifier of titles: logistic regression on the frozen encoder's vectors (paper §4) and on the
+titles' words."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 import safetensors.numpy
 import sklearn
+from scipy.sparse import csr_matrix, hstack  # type: ignore[import-untyped]
 from scipy.special import expit, log_expit, softmax  # type: ignore[import-untyped]
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
@@ -21,13 +23,14 @@ from sklearn.utils.validation import check_is_fitted
 
 import vitrina
 from vitrina.columns import as_list, is_missing
+from vitrina.downstream.lexical import Lexical
 from vitrina.encoder.title_encoder import TitleEncoder, unit_length
 from vitrina.encoder.weights import EncoderWeights
 from vitrina.errors import InputError
 from vitrina.files import atomic_path, check_sealed, refuse_existing, seal
 from vitrina.text.normalize import as_titles
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1: without words
 KIND = "vitrina classifier"
 
 _REMEMBERED = 100_000  # titles an encoder: 200 MB of vectors at most
@@ -40,7 +43,11 @@ _vectors: WeakKeyDictionary[EncoderWeights, dict[str, dict[str, npt.NDArray[np.f
 
 
 class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Logistic regression on the vectors of a frozen title encoder (paper §4).
+    """Logistic regression on the vectors of a frozen title encoder (paper §4) and, beside them,
+    on the TF-IDF of the titles' words and character n-grams.
+
+    The vectors carry far with few labels, the words with many; together they were the best at
+    every number of labels. ``lexical=False, C=1.0`` is the paper's classifier.
 
     liblinear with at most 1,000 iterations, all else as scikit-learn has it; more than two
     classes are fitted one against the rest. Vectors are brought to unit length first, which the
@@ -50,18 +57,23 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     weights.
 
     Wherever titles are asked for, their ready vectors serve as well: a 2-D float array (n, 512),
-    a table of as many numeric columns or a polars Array column.
+    a table of as many numeric columns or a polars Array column. Vectors have no words: who fits on
+    them gets a classifier of vectors alone, as with ``lexical=False``.
 
     Parameters
     ----------
     encoder : TitleEncoder
     C : float
         Inverse strength of the regularisation, more than 0.
+    lexical : bool
+        Whether words and n-grams count beside the vectors.
 
     Attributes
     ----------
     classes_ : array of shape (k,), str, int64 or bool, sorted
-    coef_ : (1, 512) float64 for two classes, else (k, 512)
+    lexical_ : Lexical or None
+        The d words and n-grams that have a coefficient.
+    coef_ : (1, 512 + d) float64 for two classes, else (k, 512 + d)
     intercept_ : (1,) or (k,) float64
 
     Examples
@@ -71,9 +83,10 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     array([[0.86, 0.14]])
     """
 
-    def __init__(self, encoder: TitleEncoder, C: float = 1.0) -> None:
+    def __init__(self, encoder: TitleEncoder, C: float = 2.0, lexical: bool = True) -> None:
         self.encoder = encoder
         self.C = C
+        self.lexical = lexical
 
     def fit(self, titles: Any, labels: Any) -> TitleClassifier:
         """Learn from n titles and their labels.
@@ -107,7 +120,10 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"labels: all {len(classes):,} are {classes[0].item()!r}; give titles of two "
                 "classes or more"
             )
-        features = features_of(_vectors_of(rows, encoder))
+        self.lexical_ = None
+        if self.lexical and not isinstance(rows, np.ndarray):
+            self.lexical_ = Lexical.of(encoder.weights.tokenizer.normalizer(rows))
+        features = self._features(rows, encoder)
         positives = [1] if len(self.classes_) == 2 else range(len(self.classes_))
         models = [regression(strength).fit(features, codes == k) for k in positives]
         self.coef_ = np.concatenate([model.coef_ for model in models])
@@ -122,12 +138,21 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "coef_")
         encoder = self._checked_encoder()
         rows = _as_rows(titles, encoder)
+        if self.lexical_ is not None and isinstance(rows, np.ndarray):
+            raise InputError(
+                "titles: vectors have no words, which this classifier was fitted with; give the "
+                "titles, or fit with lexical=False"
+            )
         scores = np.empty((len(rows), len(self.coef_)))
         for start in range(0, len(rows), _CHUNK):
             part = slice(start, start + _CHUNK)
-            features = features_of(_vectors_of(rows[part], encoder))
-            # not @: BLAS adds up in an order that depends on the number of rows
-            scores[part] = np.einsum("nd,kd->nk", features, self.coef_) + self.intercept_
+            features = self._features(rows[part], encoder)
+            # sums in one order however many rows there are: sparse rows, or no BLAS
+            if self.lexical_ is None:
+                scores[part] = np.einsum("nd,kd->nk", features, self.coef_)
+            else:
+                scores[part] = features @ self.coef_.T
+        scores += self.intercept_
         return scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict_proba(self, titles: Any) -> npt.NDArray[np.float64]:
@@ -165,12 +190,15 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             "vitrina": vitrina.__version__,
             "scikit_learn": sklearn.__version__,
             "C": float(self.C),  # JSON knows no numbers of numpy
+            "lexical": bool(self.lexical),
             "classes": self.classes_.tolist(),
         }
         with atomic_path(path) as folder:
             (folder / "encoder").mkdir(parents=True)
             encoder.weights.write_into(folder / "encoder")
             arrays = {"coef": self.coef_, "intercept": self.intercept_}
+            if self.lexical_ is not None:
+                arrays |= self.lexical_._asdict()
             (folder / "classifier.safetensors").write_bytes(safetensors.numpy.save(arrays))
             text = json.dumps(config, indent=1, ensure_ascii=False)
             (folder / "config.json").write_text(text + "\n", "utf-8")
@@ -190,10 +218,14 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         try:
             config = json.loads((folder / "config.json").read_text("utf-8"))
             arrays = safetensors.numpy.load_file(folder / "classifier.safetensors")
-            classifier = cls(TitleEncoder.load(folder / "encoder"), config["C"])
+            encoder = TitleEncoder.load(folder / "encoder")
+            classifier = cls(encoder, config["C"], config.get("lexical", False))
             # JSON tells strings, integers and booleans apart, so numpy finds the type again
             classifier.classes_ = np.array(config["classes"])
             classifier.coef_, classifier.intercept_ = arrays["coef"], arrays["intercept"]
+            classifier.lexical_ = None
+            if "hashes" in arrays:
+                classifier.lexical_ = Lexical(arrays["hashes"], arrays["idf"])
         except InputError:
             raise
         except (KeyError, TypeError, ValueError, OSError) as error:
@@ -201,6 +233,16 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"{folder}: is no readable classifier ({error}); save it again"
             ) from None
         return classifier
+
+    def _features(
+        self, rows: list[str] | npt.NDArray[np.floating[Any]], encoder: TitleEncoder
+    ) -> Any:
+        """What `regression` learns from, (n, 512) or sparse (n, 512 + d)."""
+        vectors = features_of(_vectors_of(rows, encoder))
+        if self.lexical_ is None:
+            return vectors
+        forms = encoder.weights.tokenizer.normalizer(rows)
+        return hstack([csr_matrix(vectors), self.lexical_(forms)], "csr")
 
     def _checked_encoder(self) -> TitleEncoder:
         if not isinstance(self.encoder, TitleEncoder):

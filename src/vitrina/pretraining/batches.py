@@ -47,7 +47,8 @@ class Batch:
 
 
 class Batches:
-    """The batches of all epochs by number, a function of the data and the seed alone.
+    """The batches of all epochs by number, a function of the data and the seed alone. Nothing that
+    grows with the data is held in memory.
 
     ``settings.batch == "sessions"``: whole sessions in random order. ``"pairs"``: the paper's
     random pairs over all sessions (§3.1), each a session of two.
@@ -55,27 +56,24 @@ class Batches:
 
     def __init__(self, data: TrainingData, settings: Settings) -> None:
         self._data, self._settings = data, settings
-        self._pair_ends = offsets_of(data.sessions.pairs)
         self._whole = settings.batch == "sessions"
         self._size = len(data.sessions) if self._whole else data.pairs
-        self._order: tuple[int, Ints] = (-1, np.empty(0, np.int64))
         self._many_views = len(data.views.values) > len(data.views)
         self.per_epoch = ceil(self._size / settings.batch_size)
 
     def __getitem__(self, step: int) -> Batch:
         epoch, number = divmod(step, self.per_epoch)
-        if self._order[0] != epoch:
-            rng = np.random.default_rng([self._settings.seed, epoch])
-            self._order = (epoch, rng.permutation(self._size))
         size = self._settings.batch_size
-        chosen = self._order[1][number * size : (number + 1) * size]
+        turns = np.arange(number * size, min((number + 1) * size, self._size))
+        rng = np.random.default_rng([self._settings.seed, epoch])
+        chosen = shuffled(turns, self._size, rng)
         sessions = self._data.sessions.take(chosen) if self._whole else self._pairs(chosen)
         return make_batch(self._data, sessions, self._views(sessions, step))
 
     def _pairs(self, numbers: Ints) -> Ragged:
         """Pairs by number, as sessions of two: pairs are numbered session by session."""
-        session = np.searchsorted(self._pair_ends, numbers, side="right") - 1
-        within = numbers - self._pair_ends[session]
+        session = np.searchsorted(self._data.pair_ends, numbers, side="right") - 1
+        within = numbers - self._data.pair_ends[session]
         # pair number -> (i, j), i < j, counting (0,1), (0,2), (1,2), (0,3), ...: j(j-1)/2 + i
         j = ((1 + np.sqrt(1 + 8 * within)) / 2).astype(np.int64)
         i = within - j * (j - 1) // 2
@@ -94,6 +92,28 @@ class Batches:
             starts = starts + rng.integers(0, views.offsets[sessions.values + 1] - starts)
         rows: Ints = views.values[starts].astype(np.int64)
         return rows
+
+
+def shuffled(turns: Ints, size: int, rng: np.random.Generator) -> Ints:
+    """Numbers that have these turns in a random order of 0 ... size - 1, which is never built.
+
+    A Feistel network permutes 0 ... 4^k - 1, the smallest such range that holds them all; what
+    leaves 0 ... size - 1 is sent on until it comes back (Black and Rogaway 2002, §3).
+    """
+    bits = np.uint64(max(1, ((size - 1).bit_length() + 1) // 2))
+    mask = (np.uint64(1) << bits) - np.uint64(1)
+    keys = rng.integers(2**64, size=6, dtype=np.uint64)
+    out = turns.astype(np.uint64)
+    away = np.arange(len(out))
+    while len(away):
+        left, right = out[away] >> bits, out[away] & mask
+        for key in keys:
+            mixed = (right ^ key) * np.uint64(0x9E3779B97F4A7C15)
+            mixed = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(0xD6E8FEB86659FD93)
+            left, right = right, left ^ (mixed >> np.uint64(32)) & mask
+        out[away] = left << bits | right
+        away = away[out[away] >= size]
+    return out.astype(np.int64)
 
 
 def make_batch(data: TrainingData, sessions: Ragged, visit_views: Ints) -> Batch:

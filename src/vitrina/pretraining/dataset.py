@@ -16,7 +16,7 @@ from vitrina.data.tables import Catalogue
 from vitrina.errors import InputError
 from vitrina.files import atomic_path
 from vitrina.pretraining.settings import Settings
-from vitrina.ragged import Ragged
+from vitrina.ragged import Ragged, offsets_of
 from vitrina.text.normalize import Normalizer
 from vitrina.text.tokenizer import TitleTokenizer
 
@@ -30,6 +30,7 @@ class TrainingData:
     Attributes
     ----------
     sessions : Ragged of sessions, rows of products
+    pair_ends : (sessions + 1,) int64, unordered pairs of all sessions before each
     views : Ragged of products, rows of titles: every title a product is listed under
     titles : Ragged of titles, pieces
     category : (products,) int32, -1 where missing
@@ -38,6 +39,7 @@ class TrainingData:
     """
 
     sessions: Ragged
+    pair_ends: npt.NDArray[np.int64]
     views: Ragged
     titles: Ragged
     category: npt.NDArray[np.int32]
@@ -73,8 +75,10 @@ class TrainingData:
         tokenizer = TitleTokenizer.train(
             (titles[row] for row in corpus), normalizer, settings.pieces
         )
+        rows = Ragged(visits.astype(np.int32), sessions.products.offsets)
         return cls(
-            Ragged(visits.astype(np.int32), sessions.products.offsets),
+            rows,
+            offsets_of(rows.pairs),
             views,
             tokenizer(titles),
             category.astype(np.int32),
@@ -85,7 +89,7 @@ class TrainingData:
     @property
     def pairs(self) -> int:
         """Unordered pairs of all sessions."""
-        return int(self.sessions.pairs.sum())
+        return int(self.pair_ends[-1])
 
     def digest(self) -> str:
         """SHA-256 over everything a run reads: the same digest, the same data."""
@@ -115,6 +119,7 @@ class TrainingData:
         normalizer = Normalizer(**about["normalization"])
         return cls(
             Ragged(arrays["sessions"], arrays["session_offsets"]),
+            arrays["pair_ends"],
             Ragged(arrays["views"], arrays["view_offsets"]),
             Ragged(arrays["titles"], arrays["title_offsets"]),
             arrays["category"],
@@ -125,10 +130,10 @@ class TrainingData:
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
         ragged = (self.sessions, self.views, self.titles)
         parts = [array for rows in ragged for array in (rows.values, rows.offsets)]
-        return dict(zip(_ARRAYS, [*parts, self.category], strict=True))
+        return dict(zip(_ARRAYS, [*parts, self.pair_ends, self.category], strict=True))
 
 
 _ARRAYS = (
     *("sessions", "session_offsets", "views", "view_offsets", "titles", "title_offsets"),
-    "category",
+    *("pair_ends", "category"),
 )
