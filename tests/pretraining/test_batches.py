@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from vitrina.pretraining.batches import Batches, make_batch, shuffled
+from vitrina.data.sessions import Sessions
+from vitrina.data.tables import Catalogue
+from vitrina.pretraining.batches import Batches, make_batch, shuffled, without_some
 from vitrina.pretraining.dataset import TrainingData
 from vitrina.pretraining.settings import Settings, preset
 from vitrina.ragged import Ragged
@@ -94,6 +96,40 @@ def test_a_batch_against_loops(data: TrainingData) -> None:
         for t, c in zip(batch.target, batch.target_count, strict=True)
     }
     assert found == count
+
+
+def test_every_product_with_a_category_trains(
+    data: TrainingData, catalogue: Catalogue, sessions: Sessions
+) -> None:
+    """In its sessions, or else alone; without own categories, in sessions only."""
+    in_sessions = set(sessions.products.values.tolist())
+    with_category = set(np.flatnonzero(catalogue.product_category >= 0).tolist())
+    assert with_category - in_sessions
+    assert len(data.category) == len(in_sessions | with_category)
+    lone = data.sessions.values[data.sessions.offsets[:-1][data.sessions.lengths == 1]]
+    assert len(lone) == len(with_category - in_sessions)
+    assert (data.category[lone] >= 0).all()
+    assert data.pairs == sessions.pairs
+    paper = TrainingData.prepare(catalogue, sessions, Settings(pieces=300, own_category=False))
+    assert len(paper.category) == len(in_sessions)
+    np.testing.assert_array_equal(paper.sessions.offsets, sessions.products.offsets)
+
+
+def test_dropout_leaves_some_pieces_out(data: TrainingData) -> None:
+    whole = Ragged.concatenated([data.titles] * 20)
+    fewer = without_some(whole, 0.3, np.random.default_rng(0))
+    assert len(fewer) == len(whole)
+    long = whole.lengths > 7
+    assert (fewer.lengths >= 5).all()
+    assert fewer.lengths[long].sum() / whole.lengths[long].sum() == pytest.approx(0.75, abs=0.06)
+    for before, after in zip(list(whole)[:200], list(fewer)[:200], strict=True):
+        pieces = iter(before.tolist())
+        assert all(piece in pieces for piece in after.tolist())  # in their order
+    settings = Settings(batch_size=8, piece_dropout=0.3)
+    one, again = (Batches(data, settings)[3].titles for _ in "ab")
+    np.testing.assert_array_equal(one.values, again.values)
+    plain = Batches(data, Settings(batch_size=8, piece_dropout=0.0))[3].titles
+    assert len(one.values) < len(plain.values)
 
 
 def test_a_product_with_several_titles_shows_each(data: TrainingData) -> None:

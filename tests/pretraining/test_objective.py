@@ -51,9 +51,15 @@ def head(module: Head, rows: Tensor) -> Tensor:
 
 
 def reference(
-    networks: Networks, data: TrainingData, sessions: Ragged, views: np.ndarray, alpha: float
+    networks: Networks,
+    data: TrainingData,
+    sessions: Ragged,
+    views: np.ndarray,
+    alpha: float,
+    own_category: bool,
 ) -> Tensor:
-    """Equations 1 to 4, one row for each side of each pair, batch norm over these rows."""
+    """Equations 1 to 4, one row for each side of each pair, batch norm over these rows. With own
+    categories, a row more for each product: the category alone, half a pair."""
     keys, partners, row = [], [], 0
     for session in sessions:
         visits = range(row, row + len(session))
@@ -62,6 +68,8 @@ def reference(
         row += len(session)
     pairs = len(keys)
     keys, partners = keys + partners, partners + keys  # both directions
+    if own_category:
+        keys, partners = [*keys, *range(row)], [*partners, *range(row)]
     titles = [torch.tensor(data.titles[view].astype(np.int64)) for view in views]
     y = torch.stack([encode_one(networks.encoder, titles[i]) for i in keys])
     total = y.new_zeros(())
@@ -73,19 +81,20 @@ def reference(
                 [encode_one(networks.target["encoder"], titles[j]) for j in partners]
             )
             z = functional.normalize(head(networks.target["projector"], rows))
-        total = total + alpha * (2 - 2 * (q * z).sum(1)).sum() / pairs
+        total = total + alpha * (2 - 2 * (q * z).sum(1))[: 2 * pairs].sum() / pairs
     if alpha < 1:
         category = torch.tensor(data.category[sessions.values].astype(np.int64))[partners]
         logits = head(networks.category, y)
         entropy = functional.cross_entropy(logits, category, ignore_index=-1, reduction="sum")
-        total = total + (1 - alpha) * entropy / pairs
+        total = total + (1 - alpha) * entropy / (len(keys) / 2)
     return total
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.1, 0.9, 1.0])
 @pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("own_category", [False, True])
 def test_sessions_equal_pairs_in_loss_and_gradient(
-    data: TrainingData, alpha: float, seed: int
+    data: TrainingData, alpha: float, seed: int, own_category: bool
 ) -> None:
     rng = np.random.default_rng(seed)
     sessions = data.sessions.take(rng.choice(len(data.sessions), 9, replace=False))
@@ -93,9 +102,9 @@ def test_sessions_equal_pairs_in_loss_and_gradient(
     networks = networks_for(data, alpha)
     trained = [p for p in networks.parameters() if p.requires_grad]
 
-    loss = losses(networks, make_batch(data, sessions, views), alpha).total
+    loss = losses(networks, make_batch(data, sessions, views, own_category), alpha).total
     gradients = torch.autograd.grad(loss, trained)
-    expected = reference(networks, data, sessions, views, alpha)
+    expected = reference(networks, data, sessions, views, alpha, own_category)
     expected_gradients = torch.autograd.grad(expected, trained)
 
     torch.testing.assert_close(loss, expected, rtol=0, atol=1e-9)
@@ -144,6 +153,21 @@ def test_a_partner_without_category_adds_nothing(data: TrainingData) -> None:
     batch = make_batch(data, sessions, data.views.values[data.views.offsets[sessions.values]])
     assert batch.target_count.sum() == 1  # only the unknown one has a partner with a category
     assert losses(networks, batch, 0.0).cross_entropy > 0
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.9, 1.0])
+def test_products_without_partners_learn_their_category_alone(
+    data: TrainingData, alpha: float
+) -> None:
+    networks = networks_for(data, alpha)
+    known = np.flatnonzero(data.category >= 0)[:4]
+    sessions = Ragged(known.astype(np.int32), np.arange(5))
+    views = data.views.values[data.views.offsets[known]]
+    found = losses(networks, make_batch(data, sessions, views, own_category=True), alpha)
+    assert found.alignment == pytest.approx(0, abs=1e-12)
+    assert (found.cross_entropy > 0) == (alpha < 1)
+    found.total.backward()
+    assert all(torch.isfinite(p.grad).all() for p in networks.parameters() if p.grad is not None)
 
 
 def test_the_target_follows_and_is_never_trained(data: TrainingData) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 
 import numpy as np
@@ -11,6 +13,7 @@ import numpy.typing as npt
 from vitrina.pretraining.dataset import TrainingData
 from vitrina.pretraining.settings import Settings
 from vitrina.ragged import Ragged, offsets_of
+from vitrina.text.tokenizer import MIN_PIECES
 
 Ints = npt.NDArray[np.int64]
 
@@ -30,10 +33,11 @@ class Batch:
     visit_session : (v,) int64, 0 ... sessions - 1, non-decreasing
     title_weight : (n,) float64, how often the title is one side of a pair, over all pairs; sums
         to 1. The batch norms weigh with it, so they see what a batch of pairs would show them.
-    target : (m,) int64, n-th title · categories + category: which partner's categories each
-        title predicts
-    target_count : (m,) float64, in how many ordered pairs
+    target : (m,) int64, n-th title · categories + category: which categories each title predicts,
+        its partners' and, where settings say so, its own
+    target_count : (m,) float64, in how many ordered pairs; a product is its own partner once
     pairs : unordered pairs in the batch
+    predictions : ordered pairs in which one side predicts the other's category
     """
 
     pieces: Ints
@@ -44,6 +48,7 @@ class Batch:
     target: Ints
     target_count: npt.NDArray[np.float64]
     pairs: int
+    predictions: int
 
 
 class Batches:
@@ -68,7 +73,12 @@ class Batches:
         rng = np.random.default_rng([self._settings.seed, epoch])
         chosen = shuffled(turns, self._size, rng)
         sessions = self._data.sessions.take(chosen) if self._whole else self._pairs(chosen)
-        return make_batch(self._data, sessions, self._views(sessions, step))
+        views = self._views(sessions, step)
+        drop = None
+        if self._settings.piece_dropout > 0:
+            rng = np.random.default_rng([self._settings.seed, step, 2])
+            drop = partial(without_some, share=self._settings.piece_dropout, rng=rng)
+        return make_batch(self._data, sessions, views, self._settings.own_category, drop)
 
     def _pairs(self, numbers: Ints) -> Ragged:
         """Pairs by number, as sessions of two: pairs are numbered session by session."""
@@ -116,23 +126,33 @@ def shuffled(turns: Ints, size: int, rng: np.random.Generator) -> Ints:
     return out.astype(np.int64)
 
 
-def make_batch(data: TrainingData, sessions: Ragged, visit_views: Ints) -> Batch:
-    """A batch of the given sessions (rows of products) whose visits show the given titles."""
+def make_batch(
+    data: TrainingData,
+    sessions: Ragged,
+    visit_views: Ints,
+    own_category: bool = False,
+    drop: Callable[[Ragged], Ragged] | None = None,
+) -> Batch:
+    """A batch of the given sessions (rows of products) whose visits show the given titles, without
+    the pieces that `drop` leaves out."""
     title_rows, visit_title = np.unique(visit_views, return_inverse=True)
     titles = data.titles.take(title_rows)
+    if drop is not None:
+        titles = drop(titles)
     pieces, local = np.unique(titles.values, return_inverse=True)
 
     lengths = sessions.lengths
     visit_length = np.repeat(lengths, lengths)
-    weight = np.bincount(visit_title, visit_length - 1.0, len(title_rows))
+    partners = visit_length if own_category else visit_length - 1
+    weight = np.bincount(visit_title, partners, len(title_rows))
 
-    # Every visit against all visits of its session, itself left out: integers only.
+    # Every visit against all visits of its session, itself left out or not: integers only.
     visits = np.arange(len(sessions.values))
     key = np.repeat(visits, visit_length)
     within = np.arange(len(key)) - np.repeat(offsets_of(visit_length)[:-1], visit_length)
     query = np.repeat(np.repeat(sessions.offsets[:-1], lengths), visit_length) + within
     category = data.category[sessions.values].astype(np.int64)
-    known = (key != query) & (category[query] >= 0)
+    known = ((key != query) | own_category) & (category[query] >= 0)
     target, count = np.unique(
         visit_title[key[known]] * len(data.categories) + category[query[known]],
         return_counts=True,
@@ -146,4 +166,15 @@ def make_batch(data: TrainingData, sessions: Ragged, visit_views: Ints) -> Batch
         target,
         count.astype(np.float64),
         int(sessions.pairs.sum()),
+        int(partners.sum()),
     )
+
+
+def without_some(titles: Ragged, share: float, rng: np.random.Generator) -> Ragged:
+    """Titles without a random share of their pieces. Those that would be shorter than the widest
+    convolution stay whole."""
+    title = np.repeat(np.arange(len(titles)), titles.lengths)
+    kept = rng.random(len(title)) >= share
+    kept |= (np.bincount(title, kept, len(titles)) < MIN_PIECES)[title]
+    lengths = np.bincount(title[kept], minlength=len(titles))
+    return Ragged(titles.values[kept], offsets_of(lengths))

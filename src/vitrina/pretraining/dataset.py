@@ -25,7 +25,8 @@ _TOKENIZER_TITLES = 1_000_000  # of more titles than this a sample trains the to
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """What a run learns from. Products are those of the sessions alone, renumbered.
+    """What a run learns from. Products are those of the sessions alone, renumbered; where products
+    predict their own category, one that is in no session is a session of its own.
 
     Attributes
     ----------
@@ -55,7 +56,10 @@ class TrainingData:
         InputError
             if no title has a word, or if alpha < 1 and no product has a category
         """
-        products, visits = np.unique(sessions.products.values, return_inverse=True)
+        rows = sessions.products
+        if settings.own_category:
+            rows = _with_lone(rows, catalogue.product_category)
+        products, visits = np.unique(rows.values, return_inverse=True)
         category = catalogue.product_category[products]
         if settings.alpha < 1 and (category < 0).all():
             raise InputError(
@@ -75,7 +79,7 @@ class TrainingData:
         tokenizer = TitleTokenizer.train(
             (titles[row] for row in corpus), normalizer, settings.pieces
         )
-        rows = Ragged(visits.astype(np.int32), sessions.products.offsets)
+        rows = Ragged(visits.astype(np.int32), rows.offsets)
         return cls(
             rows,
             offsets_of(rows.pairs),
@@ -131,6 +135,17 @@ class TrainingData:
         ragged = (self.sessions, self.views, self.titles)
         parts = [array for rows in ragged for array in (rows.values, rows.offsets)]
         return dict(zip(_ARRAYS, [*parts, self.pair_ends, self.category], strict=True))
+
+
+def _with_lone(sessions: Ragged, category: npt.NDArray[np.int32]) -> Ragged:
+    """The sessions, and one for each product that has a category and is in none."""
+    alone = category >= 0
+    alone[sessions.values] = False
+    lone = np.flatnonzero(alone).astype(np.int32)
+    offsets = np.arange(1, len(lone) + 1) + sessions.offsets[-1]
+    return Ragged(
+        np.concatenate([sessions.values, lone]), np.concatenate([sessions.offsets, offsets])
+    )
 
 
 _ARRAYS = (

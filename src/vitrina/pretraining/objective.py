@@ -19,7 +19,8 @@ from vitrina.pretraining.networks import Networks, on_device
 
 @dataclass(frozen=True)
 class Losses:
-    """Means over the batch's unordered pairs, each the sum of both directions."""
+    """Means over the batch's unordered pairs, each the sum of both directions. Where a product
+    also predicts its own category, that counts as one direction of a pair."""
 
     total: Tensor  # equation 4
     alignment: Tensor  # equations 1 and 3, or SimCLR's loss
@@ -53,7 +54,7 @@ def losses(networks: Networks, batch: Batch, alpha: float) -> Losses:
     if alpha < 1:
         logits = networks.category(y, weight)  # (n, categories)
         cross_entropy = category_loss(
-            logits, tensors["target"], tensors["target_count"], batch.pairs
+            logits, tensors["target"], tensors["target_count"], batch.predictions / 2
         )
     total = alpha * alignment + (1 - alpha) * cross_entropy
     return Losses(total, alignment.detach(), cross_entropy.detach(), y.detach())
@@ -68,6 +69,8 @@ def byol_loss(online: Tensor, target: Tensor, session: Tensor, pairs: int) -> Te
     inner = torch.sum(
         sums.index_add(0, session, online) * sums.index_add(0, session, target)
     ) - torch.sum(online * target)
+    if pairs == 0:  # all products are alone
+        return inner
     return 2 * 2 - 2 * inner / pairs  # 2 for each of the two directions
 
 
@@ -88,10 +91,12 @@ def simclr_loss(
     lowest = torch.finfo(z.dtype).min  # finite: a batch of one session has no negatives
     negatives = similarity.masked_fill(excluded, lowest).logsumexp(1, keepdim=True)
     partner = together & ~torch.eye(len(z), dtype=torch.bool, device=z.device)
-    return functional.softplus(negatives - similarity).masked_fill(~partner, 0).sum() / pairs
+    return functional.softplus(negatives - similarity).masked_fill(~partner, 0).sum() / max(
+        1, pairs
+    )
 
 
-def category_loss(logits: Tensor, target: Tensor, count: Tensor, pairs: int) -> Tensor:
+def category_loss(logits: Tensor, target: Tensor, count: Tensor, pairs: float) -> Tensor:
     """Equation 2 over all ordered pairs, divided by the unordered pairs.
 
     logits : (n, categories); target : (m,) int64, title · categories + category;
