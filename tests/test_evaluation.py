@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from vitrina.baselines.linear import BagOfWords
 from vitrina.cli import main
 from vitrina.data.sources import open_source
 from vitrina.demo import product_table
+from vitrina.downstream.classifier import TitleClassifier
 from vitrina.downstream.protocol import run_cell, split_titles, subsamples
 from vitrina.downstream.tasks import read_tasks
 from vitrina.encoder.title_encoder import TitleEncoder
@@ -82,8 +84,15 @@ def run(*arguments: str) -> int:
 def test_all_models_in_a_quick_run(groceries: Path, tmp_path: Path, tiny_bert: Path) -> None:
     out = tmp_path / "report"
     baselines = [
-        *("encoder", "random", "simclr", "bag-of-words", "tf-idf", "fasttext", "fasttext-autotune"),
-        *("text-cnn", "prod2vec", "meta-prod2vec", f"transformer:{tiny_bert}"),
+        *("encoder", "encoder-alone", "paper", "random", "simclr", "bag-of-words", "tf-idf"),
+        *(
+            "fasttext",
+            "fasttext-autotune",
+            "text-cnn",
+            "prod2vec",
+            "meta-prod2vec",
+            f"transformer:{tiny_bert}",
+        ),
         *(f"transformer-mean:{tiny_bert}", f"setfit:{tiny_bert}"),
     ]
     options = ["--baselines", *baselines, "--alphas", "0,0.9", "--quick", "--quiet"]
@@ -102,7 +111,7 @@ def test_all_models_in_a_quick_run(groceries: Path, tmp_path: Path, tiny_bert: P
     curves = cells.filter(pl.col("part") == "validation", pl.col("metric") == "auc")
     alphas = curves.filter(pl.col("model").str.starts_with("α"))
     means = alphas.group_by("model").agg(pl.col("value").mean()).sort("value")
-    judged = test.filter(pl.col("model") == "encoder")["settings"].unique()
+    judged = test.filter(pl.col("model").is_in(["encoder", "encoder alone"]))["settings"].unique()
     best = float(means["model"][-1].removeprefix("α = "))
     assert {json.loads(text)["alpha"] for text in judged} == {best}
     html = (out / "report.html").read_text("utf-8")
@@ -145,13 +154,28 @@ def test_a_new_encoder_costs_its_own_cells(words: Path, encoder: TitleEncoder) -
     assert run(task, "--out", str(out), "--baselines", "tf-idf", *options) == 0
     before = {file: file.stat().st_mtime_ns for file in (out / "cache" / "cells").rglob("*.json")}
     assert len(before) == 4
-    more = ["--encoder", str(words / "ours"), "--baselines", "tf-idf", "random"]
+    more = ["--encoder", str(words / "ours"), "--baselines", "tf-idf", "random", "encoder-alone"]
     assert run(task, "--out", str(out), *more, *options, "--resume") == 0
     after = {file: file.stat().st_mtime_ns for file in (out / "cache" / "cells").rglob("*.json")}
     assert before.items() <= after.items()
-    assert len(after) == 12
-    models = pl.read_parquet(out / "results.parquet")["model"].unique(maintain_order=True)
-    assert models.to_list() == ["ours", "TF-IDF", "random encoder"]
+    assert len(after) == 16
+    cells = pl.read_parquet(out / "results.parquet")
+    models = cells["model"].unique(maintain_order=True).to_list()
+    assert models == ["ours", "TF-IDF", "random encoder", "encoder alone"]
+    # what a user of the library gets
+    (opened,), _ = read_tasks(task)
+    classifiers = {
+        "ours": TitleClassifier(encoder),
+        "encoder alone": TitleClassifier(encoder, C=1.0, lexical=False),
+    }
+    for (size, sample), rows in subsamples(opened, [50, 100], 2).items():
+        for name, classifier in classifiers.items():
+            classifier.fit(opened.titles_of(rows), opened.labels[rows].astype(bool))
+            scores = classifier.decision_function(opened.titles_of(opened.test))
+            cell = cells.filter(model=name, size=size, sample=sample)
+            assert roc_auc_score(opened.labels[opened.test], scores) == pytest.approx(
+                cell["auc"].item(), abs=1e-9
+            )
 
 
 def test_a_stopped_run_goes_on(words: Path) -> None:
@@ -197,7 +221,10 @@ def test_a_stopped_run_goes_on(words: Path) -> None:
 
 
 MISTAKES = [
-    (["--baselines", "tfidf"], "'tfidf' is unknown; there are encoder, random"),
+    (
+        ["--baselines", "tfidf"],
+        "'tfidf' is unknown; there are encoder, encoder-alone, paper",
+    ),
     (["--baselines", "tf-idf:x"], "tf-idf takes nothing behind a colon"),
     (["--baselines", "text-cnn[seed=1]"], "text-cnn has no option 'seed'; it has .*seeds"),
     (["--baselines", "text-cnn[seeds=no]"], r"text-cnn\[seeds=no\] should be a whole number"),

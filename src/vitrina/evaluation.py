@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
 from multiprocessing import active_children, get_context, parent_process
@@ -130,7 +130,7 @@ def evaluate(
                 "pip install 'vitrina[baselines]'"
             )
     judged = [
-        FrozenEncoder(name=path.name or str(path), folder=setup.folder, saved=path)
+        FrozenEncoder(name=path.name or str(path), folder=setup.folder, saved=path, lexical=True)
         for path in saved
     ]
     for encoder in judged:
@@ -161,7 +161,9 @@ def evaluate(
             "so the encoder was pre-trained with it."
         )
         models = [
-            setup.frozen("encoder", alpha=named[best]) if model.name == "encoder" else model
+            replace(model, changes={**model.changes, "alpha": named[best]})
+            if isinstance(model, FrozenEncoder) and model.name in ("encoder", "encoder alone")
+            else model
             for model in models
         ]
     found.append(bench.run(models, "test"))

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from scipy.sparse import hstack
 from sklearn.base import clone
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.multiclass import OneVsRestClassifier
@@ -78,24 +78,31 @@ def test_is_scikit_learns_regression_on_the_vectors(encoder, products):
 
 def test_words_count_beside_the_vectors_as_in_scikit_learn(encoder, products):
     titles, brands = products["title"], products["brand"]
-    new = [f"{title} organic" for title in titles.sort()]
+    new = [f"{title} zyxwv" for title in titles.sort()]
     ours = TitleClassifier(encoder, C=3.0).fit(titles, brands)
-    words = TfidfVectorizer(tokenizer=str.split, token_pattern=None, sublinear_tf=True)
-    grams = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)
     normalizer = encoder.weights.tokenizer.normalizer
-    words.fit(normalizer(titles))
-    grams.fit(normalizer(titles))
-
-    def features(some):
-        vectors = normalize(encoder.transform(some).astype(np.float64))
-        forms = normalizer(some)
-        return hstack([vectors, words.transform(forms), grams.transform(forms)]).tocsr()
-
+    blocks, known = [], 16
+    for vectorizer in (
+        CountVectorizer(tokenizer=str.split, token_pattern=None),
+        CountVectorizer(analyzer="char_wb", ngram_range=(2, 5)),
+    ):
+        # all words, those of new titles too, with the weights that the labelled titles give them
+        counts = vectorizer.fit_transform([*normalizer(titles), *normalizer(new)])
+        titles_with = (counts[: len(titles)] > 0).sum(axis=0)
+        known += (titles_with > 0).sum()
+        idf = np.log((1 + len(titles)) / (1 + titles_with)) + 1
+        counts.data = 1 + np.log(counts.data)
+        blocks.append(normalize(counts.multiply(idf).tocsr()))
+    vectors = normalize(encoder.transform([*titles, *new]).astype(np.float64))
+    features = hstack([1.5 * vectors, *blocks]).tocsr()
     theirs = LogisticRegression(C=3.0, solver="liblinear", max_iter=1000)
-    theirs.fit(features(titles), brands)
-    assert ours.coef_.shape == theirs.coef_.shape  # no two of them met by their hash
+    theirs.fit(features[: len(titles)], brands)
+    assert ours.coef_.shape == (1, known)  # no two of them met by their hash
     np.testing.assert_allclose(
-        ours.decision_function(new), theirs.decision_function(features(new)), rtol=1e-4, atol=1e-5
+        ours.decision_function(new),
+        theirs.decision_function(features[len(titles) :]),
+        rtol=1e-4,
+        atol=1e-5,
     )
 
 

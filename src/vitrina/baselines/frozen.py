@@ -1,4 +1,5 @@
-"""The frozen title encoder with a linear model (paper §4); SimCLR and untrained kin."""
+"""The frozen title encoder with a linear model (paper §4), and with words beside it; SimCLR and
+untrained kin."""
 
 from __future__ import annotations
 
@@ -14,7 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitrina.baselines.linear import OnVectors
+from vitrina.baselines.linear import OnVectors, fit_linear
+from vitrina.downstream.classifier import STRENGTH, beside, features_of
+from vitrina.downstream.lexical import Lexical
 from vitrina.downstream.protocol import Fitted, Model, Rows, Task
 from vitrina.downstream.tasks import SessionSource
 from vitrina.encoder.title_encoder import TitleEncoder
@@ -26,14 +29,17 @@ _TIMED = 20_000  # titles whose encoding is timed
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenEncoder(Model):
-    """A title encoder that learns nothing of the task, and the linear model on its vectors.
+    """A title encoder that learns nothing of the task, and the linear model on its vectors, or on
+    vectors and words (`vitrina.downstream.classifier.TitleClassifier`).
 
     Attributes
     ----------
     saved : path of an encoder for all tasks; None to pre-train one on each task's own sessions
     sources : sessions by name
-    changes : changes to the default recipe of pre-training, see `vitrina.pretraining.settings`
+    changes : changes to the default recipe of pre-training, see `vitrina.pretraining.settings`;
+        or to another, named by "preset"
     untrained : the same network with its weights as they were before training
+    lexical : words and n-grams beside the vectors
     sessions : pre-train on so many sessions, drawn at random; None for all
     """
 
@@ -41,6 +47,7 @@ class FrozenEncoder(Model):
     sources: Mapping[str, SessionSource] = field(default_factory=dict, repr=False)
     changes: Mapping[str, Any] = field(default_factory=dict)
     untrained: bool = False
+    lexical: bool = False
     sessions: int | None = None
 
     @property
@@ -53,6 +60,7 @@ class FrozenEncoder(Model):
         else:
             origin = {name: source.digest for name, source in self.sources.items()}
         own = {"origin": origin, "untrained": self.untrained, "sessions": self.sessions}
+        own["lexical"] = self.lexical
         return {"model": "FrozenEncoder", **own, **self.changes}
 
     def suits(self, task: Task) -> bool:
@@ -83,13 +91,26 @@ class FrozenEncoder(Model):
 
     def fit(self, task: Task, rows: Rows, seed: int) -> Fitted:
         vectors = _vectors(self._path(task), self.untrained, task)
-        return OnVectors(name=self.name, vectors=vectors).fit(task, rows, seed)
+        if not self.lexical:
+            return OnVectors(name=self.name, vectors=vectors).fit(task, rows, seed)
+        forms = _forms(self._path(task), task)
+        lexical = Lexical.of([forms[row] for row in rows])
+
+        def features(rows: Rows) -> Any:
+            return beside(features_of(vectors[rows]), lexical([forms[row] for row in rows]))
+
+        score, size = fit_linear(
+            task.kind, features(rows), task.labels[rows], len(task.classes), STRENGTH
+        )
+        size += sum(array.nbytes for array in lexical)
+        return Fitted(lambda rows: score(features(rows)), size)
 
     def _path(self, task: Task) -> Path:
         if self.saved is not None:
             return self.saved
         source = self.sources[task.sessions]
-        content = json.dumps([source.digest, self.sessions, dict(self.changes)], sort_keys=True)
+        made = [source.digest, self.sessions, self.untrained, dict(self.changes)]
+        content = json.dumps(made, sort_keys=True)
         digest = hashlib.sha256(content.encode()).hexdigest()[:8]
         return self.folder / "encoders" / f"{source.name}-{digest}"
 
@@ -97,6 +118,7 @@ class FrozenEncoder(Model):
         """Pre-train on a source, or go on with it, unless it is done."""
         if path.exists():
             return
+        from vitrina.pretraining.dataset import TrainingData
         from vitrina.pretraining.settings import preset
         from vitrina.pretraining.train import RunFolder, train
 
@@ -109,15 +131,26 @@ class FrozenEncoder(Model):
                 rng = np.random.default_rng(0)
                 some = np.sort(rng.choice(len(sessions.products), self.sessions, replace=False))
                 sessions = replace(sessions, products=sessions.products.take(some))
-        settings = preset("default", language=source.language, **self.changes)
-        train(catalogue, sessions, path, settings, resume=prepared, quiet=quiet)
+        changes = {"language": source.language, **self.changes}
+        settings = preset(changes.pop("preset", "default"), **changes)
+        if self.untrained and catalogue is not None and sessions is not None:
+            tokenizer = TrainingData.prepare(catalogue, sessions, settings).tokenizer
+            TitleEncoder(initial_weights(tokenizer, seed=settings.seed)).save(path)
+        else:
+            train(catalogue, sessions, path, settings, resume=prepared, quiet=quiet)
 
 
 @lru_cache(maxsize=2)
 def _vectors(path: Path, untrained: bool, task: Task) -> npt.NDArray[np.float32]:
     """Vectors of all titles of a task, kept: its cells come one after the other."""
     weights = TitleEncoder.load(path).weights
-    if untrained:
+    if untrained and weights.training:
         seed = int(weights.training.get("settings", {}).get("seed", 0))
         weights = initial_weights(weights.tokenizer, seed=seed)
     return TitleEncoder(weights, threads=1).encode(task.titles)
+
+
+@lru_cache(maxsize=2)
+def _forms(path: Path, task: Task) -> list[str]:
+    """Normal forms of all titles of a task, as the encoder's tokenizer sees them."""
+    return TitleEncoder.load(path).weights.tokenizer.normalizer(task.titles)

@@ -20,9 +20,12 @@ Features: TypeAlias = Any  # (n, d) array or sparse matrix, float64
 Linear: TypeAlias = tuple[Callable[[Features], Scores], int]
 
 
-def fit_linear(kind: Kind, features: Features, labels: Labels, classes: int = 2) -> Linear:
+def fit_linear(
+    kind: Kind, features: Features, labels: Labels, classes: int = 2, C: float = 1.0
+) -> Linear:
     """The linear model of a kind of task: the paper's logistic regression (§4), one against the
-    rest for several classes, ridge regression for numbers.
+    rest for several classes, ridge regression for numbers. C is the inverse strength of its
+    regularisation.
 
     A class without rows gets the same score everywhere, below all others'.
 
@@ -33,12 +36,12 @@ def fit_linear(kind: Kind, features: Features, labels: Labels, classes: int = 2)
     # one BLAS thread: sums in one order, so the same result however many processors there are
     with threadpool_limits(1, "blas"):
         if kind == "regression":
-            models = [Ridge().fit(features, labels)]
+            models = [Ridge(alpha=1 / C).fit(features, labels)]
         elif kind == "binary":
-            models = [regression().fit(features, labels)]
+            models = [regression(C).fit(features, labels)]
         else:
             known = np.unique(labels)
-            models = [regression().fit(features, labels == k) for k in known]
+            models = [regression(C).fit(features, labels == k) for k in known]
 
     def score(features: Features) -> Scores:
         with threadpool_limits(1, "blas"):

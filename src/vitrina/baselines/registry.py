@@ -45,7 +45,9 @@ class Setup:
     seed: int = 0
     quick: bool = False
 
-    def frozen(self, name: str, *, untrained: bool = False, **changes: Any) -> FrozenEncoder:
+    def frozen(
+        self, name: str, *, untrained: bool = False, lexical: bool = False, **changes: Any
+    ) -> FrozenEncoder:
         """A model with an encoder that is pre-trained on each task's sessions."""
         changes = {"seed": self.seed, "alpha": Settings.alpha, **changes}
         return FrozenEncoder(
@@ -54,8 +56,15 @@ class Setup:
             sources=self.sources,
             changes={**changes, "epochs": 1} if self.quick else changes,
             untrained=untrained,
+            lexical=lexical,
             sessions=2_000 if self.quick else None,
         )
+
+
+def _alone(setup: Setup, argument: str) -> Model:
+    if setup.encoder is None:
+        return setup.frozen("encoder alone")
+    return FrozenEncoder(name="encoder alone", folder=setup.folder, saved=setup.encoder)
 
 
 def _random(setup: Setup, argument: str) -> Model:
@@ -107,9 +116,13 @@ def _product_vectors(setup: Setup, argument: str, kind: type[Prod2Vec], name: st
 
 MODELS: Mapping[str, Callable[[Setup, str], Model]] = MappingProxyType(
     {
-        "encoder": lambda setup, argument: setup.frozen("encoder"),
+        "encoder": lambda setup, argument: setup.frozen("encoder", lexical=True),
+        "encoder-alone": _alone,
+        "paper": lambda setup, argument: setup.frozen("paper preset", preset="paper", alpha=0.9),
         "random": _random,
-        "simclr": lambda setup, argument: setup.frozen("SimCLR encoder", objective="simclr"),
+        "simclr": lambda setup, argument: setup.frozen(
+            "SimCLR encoder", objective="simclr", alpha=0.9
+        ),
         "bag-of-words": lambda setup, argument: BagOfWords(name="bag of words", tfidf=False),
         "tf-idf": lambda setup, argument: BagOfWords(name="TF-IDF"),
         "fasttext": lambda setup, argument: FastText(name="fastText", folder=setup.folder),
@@ -128,7 +141,8 @@ MODELS: Mapping[str, Callable[[Setup, str], Model]] = MappingProxyType(
 text-cnn[seeds_above=5], setfit[samples=1]:MODEL."""
 
 _TAKES_MODEL = ("transformer", "transformer-mean", "model2vec", "setfit")
-_PRETRAINED = ("encoder", "simclr", "prod2vec", "meta-prod2vec")
+_PRETRAINED = ("encoder", "paper", "simclr", "prod2vec", "meta-prod2vec")
+_WITHOUT_SAVED = ("encoder-alone", "random")  # they need sessions unless an encoder is given
 
 
 def build(setup: Setup, names: Sequence[str]) -> list[Model]:
@@ -152,7 +166,7 @@ def build(setup: Setup, names: Sequence[str]) -> list[Model]:
                 "a name on the hub"
             )
         if not setup.sources and (
-            name in _PRETRAINED or (name == "random" and setup.encoder is None)
+            name in _PRETRAINED or (name in _WITHOUT_SAVED and setup.encoder is None)
         ):
             raise InputError(
                 f"--baselines: {name} needs sessions; add [sessions.NAME] to the tasks' file and "
@@ -210,9 +224,8 @@ def default_names(setup: Setup) -> tuple[list[str], list[str]]:
     if setup.encoder is not None:
         names.remove("encoder")  # the saved one is judged
     if not setup.sources:
-        names = [name for name in names if name not in _PRETRAINED]
-        if setup.encoder is None:
-            names.remove("random")
+        needing = _PRETRAINED if setup.encoder else _PRETRAINED + _WITHOUT_SAVED
+        names = [name for name in names if name not in needing]
     lacking = [
         name
         for name in names

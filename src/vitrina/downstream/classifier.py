@@ -33,7 +33,11 @@ from vitrina.text.normalize import as_titles
 FORMAT_VERSION = 2  # 1: without words
 KIND = "vitrina classifier"
 
+STRENGTH = 2.0
+"""Inverse strength C of the regularisation, with words beside the vectors."""
+
 _REMEMBERED = 100_000  # titles an encoder: 200 MB of vectors at most
+_WEIGHT = 1.5  # of vectors beside words: best from 100 to 10,000 labels (docs/results/ablation.md)
 _CHUNK = 16_384  # rows scored at once, so that memory doesn't grow with the number of titles
 
 # Clones of an encoder share its weights, so the folds and candidates of a search share this too.
@@ -83,7 +87,7 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     array([[0.86, 0.14]])
     """
 
-    def __init__(self, encoder: TitleEncoder, C: float = 2.0, lexical: bool = True) -> None:
+    def __init__(self, encoder: TitleEncoder, C: float = STRENGTH, lexical: bool = True) -> None:
         self.encoder = encoder
         self.C = C
         self.lexical = lexical
@@ -242,7 +246,7 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.lexical_ is None:
             return vectors
         forms = encoder.weights.tokenizer.normalizer(rows)
-        return hstack([csr_matrix(vectors), self.lexical_(forms)], "csr")
+        return beside(vectors, self.lexical_(forms))
 
     def _checked_encoder(self) -> TitleEncoder:
         if not isinstance(self.encoder, TitleEncoder):
@@ -267,6 +271,11 @@ def regression(C: float = 1.0) -> LogisticRegression:
 def features_of(vectors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
     """What `regression` learns from: vectors (n, d) at unit length, float64 as liblinear works."""
     return unit_length(vectors.astype(np.float64))
+
+
+def beside(vectors: npt.NDArray[np.floating[Any]], words: csr_matrix) -> csr_matrix:
+    """Vectors (n, 512) at unit length and lexical features (n, d) as features of one model."""
+    return hstack([csr_matrix(_WEIGHT * vectors), words], "csr")
 
 
 def _as_rows(titles: Any, encoder: TitleEncoder) -> list[str] | npt.NDArray[np.floating[Any]]:

@@ -25,12 +25,14 @@ _GRAMS = 1 << 31  # hashes from here on are of n-grams, those below of words
 class Lexical(NamedTuple):
     """TF-IDF of the words and n-grams that some titles have; each of both at unit length.
 
-    No vocabulary is kept: words and n-grams are known by their hash of 31 bits.
+    No vocabulary is kept: words and n-grams are known by their hash of 31 bits. Those that are not
+    known have no column, but count in the length: of a title in new words little is left, and the
+    vector beside it decides.
 
     Attributes
     ----------
     hashes : (d,) uint32, sorted: those that occurred, first of words, then of n-grams
-    idf : (d,) float64
+    idf : (d + 1,) float64, the last that of all others
     """
 
     hashes: npt.NDArray[np.uint32]
@@ -39,39 +41,36 @@ class Lexical(NamedTuple):
     @classmethod
     def of(cls, forms: Sequence[str]) -> Lexical:
         """What the normal forms of n titles have."""
-        found, offsets = _hashes(forms)
-        title = np.repeat(np.arange(len(forms), dtype=np.uint64), np.diff(offsets))
-        once = np.unique(title << np.uint64(32) | found).astype(np.uint32)  # the hash is left
-        hashes, titles_with = np.unique(once, return_counts=True)
-        return cls(hashes, np.log((1 + len(forms)) / (1 + titles_with)) + 1)
+        _, occurring, _ = _counts(forms)
+        hashes, titles_with = np.unique(occurring, return_counts=True)
+        return cls(hashes, np.log((1 + len(forms)) / (1 + np.append(titles_with, 0))) + 1)
 
     def __call__(self, forms: Sequence[str]) -> csr_matrix:
-        """Features of the normal forms of n titles, (n, d) float64. A title's are the same in any
-        batch; words and n-grams that are not known have none."""
-        found, offsets = _hashes(forms)
-        column = np.searchsorted(self.hashes, found)
-        known = np.append(self.hashes, np.uint32(0))[column] == found
+        """Features of the normal forms of n titles, (n, d) float64; a title's are the same in any
+        batch."""
+        title, occurring, count = _counts(forms)
+        column = np.searchsorted(self.hashes, occurring)
+        known = np.append(self.hashes, np.uint32(0))[column] == occurring
         known &= column < len(self.hashes)
-        offsets = np.append(0, np.cumsum(known))[offsets]
-        counts = np.ones(int(offsets[-1]))
-        out = csr_matrix((counts, column[known], offsets), (len(forms), len(self.hashes)))
-        out.sum_duplicates()
-        out.data = (1 + np.log(out.data)) * self.idf[out.indices]
-        title = np.repeat(np.arange(len(forms)), np.diff(out.indptr))
-        half = 2 * title + (self.hashes[out.indices] >= _GRAMS)  # a title's words, its n-grams
-        out.data /= np.sqrt(np.bincount(half, out.data**2))[half]
-        return out
+        value = (1 + np.log(count)) * self.idf[np.where(known, column, len(self.hashes))]
+        half = 2 * title + (occurring >= _GRAMS)  # a title's words, its n-grams
+        value /= np.sqrt(np.bincount(half, value**2))[half]
+        offsets = np.searchsorted(title[known], np.arange(len(forms) + 1))
+        shape = (len(forms), len(self.hashes))
+        return csr_matrix((value[known], column[known], offsets), shape)
 
 
-def _hashes(forms: Sequence[str]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
-    """Hashes of the words and n-grams of n titles, and where those of each title begin."""
+def _counts(forms: Sequence[str]) -> tuple[npt.NDArray[Any], ...]:
+    """The words and n-grams of n titles, each once a title: the title (int64), the hash (uint32),
+    how often. Ordered by title and hash."""
     text = Ragged.from_bytes([form.encode("utf-8", "replace") for form in forms])
     offsets = np.zeros(len(text) + 1, np.int64)
     _count(text.values, text.offsets, offsets)
     np.cumsum(offsets, out=offsets)
-    found = np.empty(int(offsets[-1]), np.uint32)
+    found = np.empty(int(offsets[-1]), np.uint64)
     _hash(text.values, text.offsets, found, offsets)
-    return found, offsets
+    found, count = np.unique(found, return_counts=True)
+    return (found >> np.uint64(32)).astype(np.int64), found.astype(np.uint32), count
 
 
 @compiled
@@ -91,12 +90,12 @@ def _count(data: Any, offsets: Any, found: Any) -> None:
 
 @compiled
 def _hash(data: Any, offsets: Any, out: Any, places: Any) -> None:
-    """FNV-1a, its upper bits folded in, of each word and n-gram."""
+    """Of each word and n-gram the title, 32 bits, and FNV-1a with its upper bits folded in."""
     start_value, prime = np.uint64(14695981039346656037), np.uint64(1099511628211)
     fold, mask = np.uint64(33), np.uint64(_GRAMS - 1)
     for title in range(len(offsets) - 1):
-        place = places[title]
-        start = offsets[title]
+        place, start = places[title], offsets[title]
+        row = np.uint64(title) << np.uint64(32)
         for stop in range(start, offsets[title + 1] + 1):
             if stop < offsets[title + 1] and data[stop] != 32:
                 continue
@@ -104,7 +103,7 @@ def _hash(data: Any, offsets: Any, out: Any, places: Any) -> None:
                 value = start_value
                 for at in range(start, stop):
                     value = (value ^ np.uint64(data[at])) * prime
-                out[place] = (value ^ (value >> fold)) & mask
+                out[place] = row | ((value ^ (value >> fold)) & mask)
                 place += 1
                 for first in range(start - 1, stop):
                     value = start_value
@@ -112,6 +111,7 @@ def _hash(data: Any, offsets: Any, out: Any, places: Any) -> None:
                         byte = data[at] if start <= at < stop else 32
                         value = (value ^ np.uint64(byte)) * prime
                         if at - first + 1 >= SHORTEST:
-                            out[place] = ((value ^ (value >> fold)) & mask) | np.uint64(_GRAMS)
+                            gram = ((value ^ (value >> fold)) & mask) | np.uint64(_GRAMS)
+                            out[place] = row | gram
                             place += 1
             start = stop + 1

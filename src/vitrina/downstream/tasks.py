@@ -44,8 +44,8 @@ class SessionSource:
     gap : the longest pause within a session
     language : of the titles, None if unknown
     held_out : normal forms of titles
-        The test titles of the tasks, which pre-training must not see: `catalogue` lacks their
-        products.
+        The validation and test titles of the tasks, which pre-training must not see: `catalogue`
+        lacks their products.
     """
 
     name: str
@@ -133,8 +133,8 @@ def read_tasks(
     - optional: ``group``, a column whose values stay together in a second, grouped split;
       ``product`` and ``category``, columns that models with product ids and metadata use;
       ``sessions``, the sessions of the same shop, of which pre-training doesn't see the products
-      that have a test title; ``language``, of the titles (that of the sessions by default);
-      ``rows``, to draw so many at random; ``note``, for the report.
+      that have a validation or test title; ``language``, of the titles (that of the sessions by
+      default); ``rows``, to draw so many at random; ``note``, for the report.
 
     Each ``[sessions.NAME]`` has ``events``, ``products`` (files), and as they differ from their
     defaults ``gap``, ``language``, ``user_column``, ``time_column``, ``product_column``,
@@ -184,8 +184,9 @@ def read_tasks(
             )
     tasks = [task for spec in specs for task in _open(path, spec, sources, rows, seed)]
     for name, source in sources.items():
-        test = (task.titles_of(task.test) for task in tasks if task.sessions == name)
-        keys = Normalizer(source.language)(list(chain.from_iterable(test)))
+        own = [task for task in tasks if task.sessions == name]
+        judged = (task.titles_of(part) for task in own for part in (task.validation, task.test))
+        keys = Normalizer(source.language)(list(chain.from_iterable(judged)))
         sources[name] = replace(source, held_out=frozenset(keys))
     return tasks, sources
 

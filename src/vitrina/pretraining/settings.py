@@ -62,7 +62,7 @@ class Settings:
     batch_size: int = 256
     own_category: bool = True
     piece_dropout: float = 0.3
-    epochs: int = 2
+    epochs: int = 1
     warmup: float = 0.05
     tau: float = 0.996
     seed: int = 0
@@ -97,8 +97,8 @@ def preset(name: str, **changes: Any) -> Settings:
         start), BYOL's warm-up (1 % of the steps), and the paper's normalisation.
     ``"default"``
         Whole sessions, AdamW and small embeddings: made for minutes of training, not hours. Small
-        batches and a high rate, since a short run has few steps; a second epoch still helped. Own
-        categories and piece dropout, which helped most (docs/results/ablation.md).
+        batches and a high rate, since a short run has few steps. Own categories and piece dropout
+        helped most, a second epoch no more (docs/results/ablation.md).
     """
     if name not in get_args(PresetName):
         raise InputError(f"preset: '{name}' is not one of {', '.join(get_args(PresetName))}")
