@@ -62,15 +62,17 @@ class Lexical(NamedTuple):
 
 def _counts(forms: Sequence[str]) -> tuple[npt.NDArray[Any], ...]:
     """The words and n-grams of n titles, each once a title: the title (int64), the hash (uint32),
-    how often. Ordered by title and hash."""
+    how often (int32). Ordered by title and hash."""
     text = Ragged.from_bytes([form.encode("utf-8", "replace") for form in forms])
     offsets = np.zeros(len(text) + 1, np.int64)
     _count(text.values, text.offsets, offsets)
     np.cumsum(offsets, out=offsets)
-    found = np.empty(int(offsets[-1]), np.uint64)
-    _hash(text.values, text.offsets, found, offsets)
-    found, count = np.unique(found, return_counts=True)
-    return (found >> np.uint64(32)).astype(np.int64), found.astype(np.uint32), count
+    found = np.empty(int(offsets[-1]), np.uint32)
+    count = np.zeros(len(found), np.int32)
+    _hash(text.values, text.offsets, found, count, offsets)
+    title = np.repeat(np.arange(len(text)), np.diff(offsets))
+    once = count > 0
+    return title[once], found[once], count[once]
 
 
 @compiled
@@ -89,13 +91,13 @@ def _count(data: Any, offsets: Any, found: Any) -> None:
 
 
 @compiled
-def _hash(data: Any, offsets: Any, out: Any, places: Any) -> None:
-    """Of each word and n-gram the title, 32 bits, and FNV-1a with its upper bits folded in."""
+def _hash(data: Any, offsets: Any, out: Any, count: Any, places: Any) -> None:
+    """FNV-1a, its upper bits folded in, of each word and n-gram; then, title by title, sorted, and
+    each once with its count."""
     start_value, prime = np.uint64(14695981039346656037), np.uint64(1099511628211)
     fold, mask = np.uint64(33), np.uint64(_GRAMS - 1)
     for title in range(len(offsets) - 1):
         place, start = places[title], offsets[title]
-        row = np.uint64(title) << np.uint64(32)
         for stop in range(start, offsets[title + 1] + 1):
             if stop < offsets[title + 1] and data[stop] != 32:
                 continue
@@ -103,7 +105,7 @@ def _hash(data: Any, offsets: Any, out: Any, places: Any) -> None:
                 value = start_value
                 for at in range(start, stop):
                     value = (value ^ np.uint64(data[at])) * prime
-                out[place] = row | ((value ^ (value >> fold)) & mask)
+                out[place] = (value ^ (value >> fold)) & mask
                 place += 1
                 for first in range(start - 1, stop):
                     value = start_value
@@ -111,7 +113,14 @@ def _hash(data: Any, offsets: Any, out: Any, places: Any) -> None:
                         byte = data[at] if start <= at < stop else 32
                         value = (value ^ np.uint64(byte)) * prime
                         if at - first + 1 >= SHORTEST:
-                            gram = ((value ^ (value >> fold)) & mask) | np.uint64(_GRAMS)
-                            out[place] = row | gram
+                            out[place] = ((value ^ (value >> fold)) & mask) | np.uint64(_GRAMS)
                             place += 1
             start = stop + 1
+        mine = out[places[title] : place]
+        mine.sort()
+        last = -1
+        for at in range(len(mine)):
+            if last < 0 or mine[at] != mine[last]:
+                last += 1
+                mine[last] = mine[at]
+            count[places[title] + last] += 1
