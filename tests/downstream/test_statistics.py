@@ -285,6 +285,15 @@ def test_sentence_of_a_winner_and_of_a_single_size():
     )
 
 
+def test_sentence_says_when_counting_words_is_enough():
+    never = curve({"ours": (0.7, 0.8), "TF-IDF": (0.7, 0.9)}, sizes=(100, 1000))
+    assert "; TF-IDF is enough here: ours is clearly better at no size; one" in told(never)
+    both = curve({"ours": (0.7,), "TF-IDF": (0.7,), "bag of words": (0.8,)}, sizes=(100,))
+    assert "; bag of words and TF-IDF are enough here: ours is clearly" in told(both)
+    once = curve({"ours": (0.71, 0.8), "TF-IDF": (0.7, 0.9)}, sizes=(100, 1000))
+    assert "enough" not in told(once)
+
+
 def test_sentence_calls_a_difference_unclear():
     rng = np.random.default_rng(4)
     noise = 0.05 * rng.standard_normal((2, 200))

@@ -172,6 +172,10 @@ def labels_saved(summary: pl.DataFrame, encoder: str, other: str, size: int = 50
     return pl.DataFrame(rows, schema=columns | {"bound": pl.String}, orient="row")
 
 
+WORDS = ("bag of words", "TF-IDF")
+"""The models that count words alone: they need no pre-training, so a tie is theirs."""
+
+
 def name_of(task: str, split: str) -> str:
     """A task with what its split kept together, if that is more than the title."""
     return task if split in ("", "title") else f"{task}, split by {split}"
@@ -190,7 +194,8 @@ def sentence(summary: pl.DataFrame, differences: pl.DataFrame, encoder: str) -> 
     -------
     who has the highest mean at which sizes; how far the encoder is from the best other model at
     its smallest and largest size; which models it beats, or loses to, wherever both were run
-    (how many, where they are more than four).
+    (how many, where they are more than four); and whether counting words is enough, because the
+    encoder is clearly better at no size.
     Differences whose interval includes 0 are called unclear.
     """
     metric = NAMES[summary["metric"][0]]
@@ -224,6 +229,19 @@ def sentence(summary: pl.DataFrame, differences: pl.DataFrame, encoder: str) -> 
     if rest := sum(len(signs) > 1 or signs == {0} for signs in verdicts.values()):
         others = f"{rest} {'more' if always else 'other' + 's' * (rest > 1)}"
         parts.append(f"against {others} it {'depends on the size or ' * several}is unclear")
+    enough = [
+        name
+        for name in WORDS
+        if any(model == name for model, _ in gaps)
+        and all(
+            _verdict(low, high) <= 0 for (model, _), (_, low, high) in gaps.items() if model == name
+        )
+    ]
+    if enough:
+        better = f"{encoder} is clearly better at no size"
+        parts.append(
+            f"{_listed(enough)} {'is' if len(enough) == 1 else 'are'} enough here: {better}"
+        )
     if differences["samples"].max() == 1:
         parts.append("one subsample a size, so how much its draw matters is unknown")
     return "; ".join(parts) + "."
