@@ -1,7 +1,9 @@
-"""Words and their pieces in flat arrays, looked up by compiled code.
+"""Words and their pieces, looked up by compiled code.
 
-A hash table over the words' UTF-8 bytes. It only grows, and in place while there is room, so that
-readers need no lock: a snapshot knows how many words it holds and takes later ones for unknown.
+A hash table over the words' UTF-8 bytes. What is known of a word lies together in one record, since
+what a look-up costs is waiting for memory. The table only grows, and in place while there is room,
+so that readers need no lock: a snapshot knows where its records end and takes later ones for
+unknown.
 """
 
 from __future__ import annotations
@@ -23,22 +25,22 @@ class Words:
     Attributes
     ----------
     count : how many words
-    keys : Ragged of words, their bytes (uint8), and room for more
-    pieces : Ragged of words, and room for more
-    slots : (2^k,) int32, a word's row at its hash or the next free place; -1 where free
+    used : length of their records
+    records : (room,) int32: of each word the number of its pieces, that of its bytes, the pieces,
+        and the bytes, filled up to a multiple of 4
+    slots : (2^k,) int32, where a word's record starts, at its hash or the next free place; -1 where
+        free
     """
 
     count: int
-    keys: Ragged
-    pieces: Ragged
+    used: int
+    records: npt.NDArray[np.int32]
     slots: npt.NDArray[np.int32]
 
     @classmethod
     def none(cls) -> Words:
         """No word yet."""
-        keys = Ragged(np.empty(1 << 12, np.uint8), np.zeros(1 << 10, np.int64))
-        pieces = Ragged(np.empty(1 << 12, np.int32), np.zeros(1 << 10, np.int64))
-        return cls(0, keys, pieces, np.full(1 << 11, -1, np.int32))
+        return cls(0, 0, np.zeros(1 << 13, np.int32), np.full(1 << 11, -1, np.int32))
 
     def __len__(self) -> int:
         return self.count
@@ -46,31 +48,32 @@ class Words:
     def with_words(self, keys: Ragged, pieces: Ragged) -> Words:
         """These words and new ones. Only of the newest Words, by one thread at a time."""
         count = self.count + len(keys)
-        known = Words(
-            count,
-            _appended(self.keys, self.count, keys),
-            _appended(self.pieces, self.count, pieces),
-            self.slots,
-        )
-        first = self.count
-        if 2 * count > len(self.slots):  # at most half full: a probe or two finds a word
-            slots = np.full(1 << (4 * count - 1).bit_length(), -1, np.int32)
-            known, first = Words(count, known.keys, known.pieces, slots), 0
-        _insert(known.keys.values, known.keys.offsets, known.slots, first, count)
-        return known
+        used = self.used + int((2 + pieces.lengths + (keys.lengths + 3) // 4).sum())
+        records = self.records
+        if used > len(records):  # at least doubled, so that appending stays linear
+            records = np.zeros(max(used, 2 * len(records)), np.int32)
+            records[: self.used] = self.records[: self.used]
+        octets = records.view(np.uint8)
+        new = keys.values, keys.offsets, pieces.values, pieces.offsets
+        _append(records, octets, self.used, *new)
+        slots, first = self.slots, self.used
+        if 2 * count > len(slots):  # at most half full: a probe or two finds a word
+            slots, first = np.full(1 << (4 * count - 1).bit_length(), -1, np.int32), 0
+        _insert(records, octets, slots, first, used)
+        return Words(count, used, records, slots)
 
     def look_up(self, titles: Ragged) -> tuple[Found, npt.NDArray[np.int64]]:
         """The words of n titles, given as bytes, and the number of pieces of each, shape (n,);
         -1 for a title with an unknown word."""
         offsets, n = titles.offsets, len(titles)
         # a title of b bytes has (b + 1) // 2 words at most
-        rows = np.empty((int(offsets[-1]) + n + 1) // 2, np.int32)
+        places = np.empty((int(offsets[-1]) + n + 1) // 2, np.int32)
         ends, lengths = np.empty(n, np.int64), np.empty(n, np.int64)
         _look_up(
-            *(titles.values, offsets, self.keys.values, self.keys.offsets, self.pieces.offsets),
-            *(self.slots, self.count, rows, ends, lengths),
+            *(titles.values, offsets, self.records, self.records.view(np.uint8), self.used),
+            *(self.slots, places, ends, lengths),
         )
-        return (rows, ends), lengths
+        return (places, ends), lengths
 
     def pieces_of(
         self, titles: Ragged, found: Found, lengths: npt.NDArray[np.int64], pad: int
@@ -78,14 +81,11 @@ class Words:
         """Pieces of n titles: what `look_up` found, filled up with `pad` to the given lengths."""
         offsets = offsets_of(lengths)
         values = np.empty(int(offsets[-1]), np.int32)
-        _fill(
-            *(titles.offsets, *found, self.pieces.values, self.pieces.offsets),
-            *(values, offsets, pad),
-        )
+        _fill(titles.offsets, *found, self.records, values, offsets, pad)
         return Ragged(values, offsets)
 
 
-# Rows of words: those of title i from `_first_word` on, up to the i-th end.
+# Where records start: those of title i from `_first_word` on, up to the i-th end.
 Found = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
 
 
@@ -113,12 +113,11 @@ def _hash(data: Any, start: int, stop: int) -> Any:
 def _look_up(
     data: Any,
     offsets: Any,
-    keys: Any,
-    key_offsets: Any,
-    piece_offsets: Any,
+    records: Any,
+    octets: Any,
+    used: int,
     slots: Any,
-    count: int,
-    rows: Any,
+    places: Any,
     ends: Any,
     lengths: Any,
 ) -> None:
@@ -137,73 +136,63 @@ def _look_up(
                 at += 1
             slot = _hash(data, start, at) & mask
             while True:
-                row = slots[slot]
-                if row < 0 or row >= count:  # a later word lies behind all earlier ones
-                    row = -1
+                record = slots[slot]
+                if record < 0 or record >= used:  # a later word lies behind all earlier ones
+                    record = -1
                     break
-                key = key_offsets[row]
-                if key_offsets[row + 1] - key == at - start:
+                if records[record + 1] == at - start:
+                    key = 4 * (record + 2 + records[record])
                     same = 0
-                    while same < at - start and keys[key + same] == data[start + same]:
+                    while same < at - start and octets[key + same] == data[start + same]:
                         same += 1
                     if same == at - start:
                         break
                 slot = (slot + np.uint64(1)) & mask
-            if row < 0:
+            if record < 0:
                 length = -1
                 break
-            rows[place] = row
+            places[place] = record
             place += 1
-            length += piece_offsets[row + 1] - piece_offsets[row]
+            length += records[record]
         ends[title] = place
         lengths[title] = length
 
 
 @compiled
 def _fill(
-    offsets: Any,
-    rows: Any,
-    ends: Any,
-    pieces: Any,
-    piece_offsets: Any,
-    out: Any,
-    out_offsets: Any,
-    pad: int,
+    offsets: Any, places: Any, ends: Any, records: Any, out: Any, out_offsets: Any, pad: int
 ) -> None:
     for title in range(len(ends)):
         at = out_offsets[title]
         for place in range(_first_word(offsets, title), ends[title]):
-            row = rows[place]
-            for piece in range(piece_offsets[row], piece_offsets[row + 1]):
-                out[at] = pieces[piece]
+            record = places[place]
+            for piece in range(records[record]):
+                out[at] = records[record + 2 + piece]
                 at += 1
         out[at : out_offsets[title + 1]] = pad
 
 
 @compiled
-def _insert(keys: Any, key_offsets: Any, slots: Any, first: int, stop: int) -> None:
+def _append(
+    records: Any, octets: Any, at: int, keys: Any, key_offsets: Any, pieces: Any, offsets: Any
+) -> None:
+    for word in range(len(offsets) - 1):
+        length = offsets[word + 1] - offsets[word]
+        size = key_offsets[word + 1] - key_offsets[word]
+        records[at], records[at + 1] = length, size
+        records[at + 2 : at + 2 + length] = pieces[offsets[word] : offsets[word + 1]]
+        at += 2 + length
+        octets[4 * at : 4 * at + size] = keys[key_offsets[word] : key_offsets[word + 1]]
+        at += (size + 3) // 4
+
+
+@compiled
+def _insert(records: Any, octets: Any, slots: Any, at: int, stop: int) -> None:
     mask = np.uint64(len(slots) - 1)
-    for row in range(first, stop):
-        slot = _hash(keys, key_offsets[row], key_offsets[row + 1]) & mask
+    while at < stop:
+        key = at + 2 + records[at]
+        slot = _hash(octets, 4 * key, 4 * key + records[at + 1]) & mask
         while slots[slot] >= 0:
             slot = (slot + np.uint64(1)) & mask
-        slots[slot] = row
-
-
-def _appended(known: Ragged, count: int, new: Ragged) -> Ragged:
-    """The first `count` rows of `known` and the new ones: in place while there is room."""
-    used = int(known.offsets[count])
-    values = _with_room(known.values, used + len(new.values))
-    offsets = _with_room(known.offsets, count + len(new) + 1)
-    values[used : used + len(new.values)] = new.values
-    offsets[count : count + len(new) + 1] = new.offsets + used
-    return Ragged(values, offsets)
-
-
-def _with_room(array: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
-    """The array, or a copy of at least twice its length, so that appending stays linear."""
-    if size <= len(array):
-        return array
-    grown = np.zeros(max(size, 2 * len(array)), array.dtype)
-    grown[: len(array)] = array
-    return grown
+        slots[slot] = at
+        at = key + (records[at + 1] + 3) // 4
