@@ -282,6 +282,16 @@ def test_a_missing_package_is_named(
     assert "want of packages: fasttext, fasttext-autotune, text-cnn;" in capsys.readouterr().err
     models = pl.read_parquet(words / "out" / "results.parquet")["model"].unique()
     assert sorted(models) == ["TF-IDF", "bag of words"]
+    events = pl.DataFrame({"user": [1, 1], "timestamp": [0, 1], "product_id": [1, 2]})
+    events.write_csv(words / "events.csv")
+    products = pl.DataFrame({"product_id": [1, 2], "title": ["a", "b"], "category": ["c", "c"]})
+    products.write_csv(words / "products.csv")
+    sessions = '[sessions.shop]\nevents = "events.csv"\nproducts = "products.csv"\n'
+    text = (words / "tasks.toml").read_text("utf-8") + 'sessions = "shop"\n' + sessions
+    (words / "shop.toml").write_text(text, "utf-8")
+    shop = [str(words / "shop.toml"), *arguments[1:], "--resume", "--baselines", "encoder"]
+    assert run(*shop) == 2
+    assert "package 'torch': install it with: pip install" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert run(*arguments, "--resume") == 2
     assert "pip install 'vitrina[report]'" in capsys.readouterr().err

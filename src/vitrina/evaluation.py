@@ -151,6 +151,7 @@ def evaluate(
             raise InputError("--alphas: pre-training needs sessions; add them to the tasks' file")
         named = {f"α = {alpha:g}": float(alpha) for alpha in alphas}
         curves: list[Model] = [setup.frozen(name, alpha=a) for name, a in named.items()]
+        curves[0].check()
         found.append(bench.run([*curves, *build(setup, ["random"])], "validation"))
         judged_by_auc = found[0].filter(pl.col("model").is_in(list(named)), metric="auc")
         means = judged_by_auc.group_by("model").agg(pl.col("value").mean())

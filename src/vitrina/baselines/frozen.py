@@ -54,6 +54,10 @@ class FrozenEncoder(Model):
     def needs(self) -> str:  # type: ignore[override]
         return "sessions" if self.saved is None and not self.untrained else ""
 
+    @property
+    def packages(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("torch",) if self.saved is None else ()
+
     def settings(self) -> dict[str, Any]:
         if self.saved is not None:
             origin: Any = file_digest(self.saved / "manifest.json")
@@ -69,6 +73,7 @@ class FrozenEncoder(Model):
     def check(self) -> None:
         if self.saved is not None:
             TitleEncoder.load(self.saved)
+        super().check()
 
     def prepare(self, tasks: Sequence[Task], *, quiet: bool = False) -> dict[str, float]:
         encoders = {self._path(task): task for task in tasks}
