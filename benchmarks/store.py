@@ -1,4 +1,5 @@
-"""Memory of training on many events: sessions stay on disk, so it is that of a batch.
+"""Memory of training on many events: sessions stay on disk, so it is that of a batch. Pages of
+mapped files don't count: the system takes them back when it needs them.
 
     python benchmarks/store.py [EVENTS]
 
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import catalogues, fresh_process, record
+from bench import OWN, catalogues, fresh_process, record
 from vitrina import Normalizer, TitleTokenizer, preset
 from vitrina.pretraining.batches import Ints
 from vitrina.pretraining.dataset import TrainingData
@@ -65,7 +66,7 @@ def main() -> None:
             write(folder / "pair_ends.npy", np.int64, sessions + 1, lambda at: at * PAIRS)
             # such a step walks through the whole catalogue before it repeats a product
             write(folder / "sessions.npy", np.int32, events, lambda at: at * 48_271 % len(rows))
-            _, peaks[events] = fresh_process(TRAIN, folder)
+            _, peaks[events] = fresh_process(TRAIN, folder, memory=OWN)
     figure = f"training on {EVENTS:,} events, memory"
     record(figure, peaks[EVENTS] / 1024, "GiB")
     small = peaks[EVENTS // 100]
