@@ -71,7 +71,7 @@ def train(
         Parameter(help="Of the titles: es, en, pt, ...; its stop words go with --preset paper."),
     ] = None,
     alpha: Annotated[
-        float | None, Parameter(help="Weight of BYOL; the rest goes to the category loss [0.9].")
+        float | None, Parameter(help="Weight of BYOL; the rest goes to the category loss [0.1].")
     ] = None,
     preset: Annotated[
         Literal["default", "paper"], Parameter(help="The recipe: ours, or the paper's.")

@@ -460,8 +460,8 @@ def _notes(tasks: Sequence[Task], pretraining: bool, quick: bool) -> list[str]:
     notes = [note for note in dict.fromkeys(task.note for task in tasks) if note]
     if pretraining:
         notes.append(
-            "Pre-training on a task's sessions left out every product with one of its test "
-            "titles; Prod2Vec and Meta-Prod2Vec met these in the sessions, as ids without title or "
+            "Pre-training on a task's sessions left out every product with one of its validation "
+            "or test titles; Prod2Vec and Meta-Prod2Vec met these in the sessions, as ids without title or "
             "category."
         )
     if quick:
