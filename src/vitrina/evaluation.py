@@ -461,8 +461,8 @@ def _notes(tasks: Sequence[Task], pretraining: bool, quick: bool) -> list[str]:
     if pretraining:
         notes.append(
             "Pre-training on a task's sessions left out every product with one of its validation "
-            "or test titles; Prod2Vec and Meta-Prod2Vec met these in the sessions, as ids without title or "
-            "category."
+            "or test titles; Prod2Vec and Meta-Prod2Vec met these in the sessions, as ids without "
+            "title or category."
         )
     if quick:
         notes.insert(0, "A quick run: few rows, labels and steps. Its figures mean nothing.")
