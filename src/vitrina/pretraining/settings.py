@@ -93,8 +93,8 @@ def preset(name: str, **changes: Any) -> Settings:
 
     ``"paper"``
         The paper's recipe (A.1; α = 0.9): random pairs over all sessions, 4096 a batch, one epoch,
-        SGD with momentum 0.9, weight decay 1e-5, learning rate 0.45 · 4096/256, N(0, 1) embeddings (torch's
-        start), BYOL's warm-up (1 % of the steps), and the paper's normalisation.
+        SGD with momentum 0.9, weight decay 1e-5, learning rate 0.45 · 4096/256, N(0, 1) embeddings
+        (torch's start), BYOL's warm-up (1 % of the steps), and the paper's normalisation.
     ``"default"``
         Whole sessions, AdamW and small embeddings: made for minutes of training, not hours. Small
         batches and a high rate, since a short run has few steps. Own categories and piece dropout
