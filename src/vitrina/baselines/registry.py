@@ -54,7 +54,7 @@ class Setup:
             name=name,
             folder=self.folder,
             sources=self.sources,
-            changes={**changes, "epochs": 1} if self.quick else changes,
+            changes=changes,
             untrained=untrained,
             lexical=lexical,
             sessions=2_000 if self.quick else None,

@@ -50,8 +50,8 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Logistic regression on the vectors of a frozen title encoder (paper §4) and, beside them,
     on the TF-IDF of the titles' words and character n-grams.
 
-    The vectors carry far with few labels, the words with many; together they were the best at
-    every number of labels. ``lexical=False, C=1.0`` is the paper's classifier.
+    The vectors carry far with few labels, the words with many; together they were best of these on
+    average at every number of labels. ``lexical=False, C=1.0`` is the paper's classifier.
 
     liblinear with at most 1,000 iterations, all else as scikit-learn has it; more than two
     classes are fitted one against the rest. Vectors are brought to unit length first, which the

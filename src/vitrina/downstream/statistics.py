@@ -229,13 +229,9 @@ def sentence(summary: pl.DataFrame, differences: pl.DataFrame, encoder: str) -> 
     if rest := sum(len(signs) > 1 or signs == {0} for signs in verdicts.values()):
         others = f"{rest} {'more' if always else 'other' + 's' * (rest > 1)}"
         parts.append(f"against {others} it {'depends on the size or ' * several}is unclear")
+    every = [(model, _verdict(low, high)) for (model, _), (_, low, high) in gaps.items()]
     enough = [
-        name
-        for name in WORDS
-        if any(model == name for model, _ in gaps)
-        and all(
-            _verdict(low, high) <= 0 for (model, _), (_, low, high) in gaps.items() if model == name
-        )
+        name for name in WORDS if max((sign for m, sign in every if m == name), default=1) <= 0
     ]
     if enough:
         better = f"{encoder} is clearly better at no size"

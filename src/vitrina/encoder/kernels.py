@@ -227,10 +227,9 @@ def _finish(
 @compiled
 def _scatter(gradient: Any, winner: Any, pieces: Any, out: Any, start: int, stop: int) -> None:
     """Filters [start, stop) of each width."""
-    filters = gradient.shape[1] // 4
-    column = 0
-    for width in range(2, 6):
-        first = (width - 2) * filters
+    filters = gradient.shape[1] // len(WIDTHS)
+    first = column = 0
+    for width in WIDTHS:
         for title in range(gradient.shape[0]):
             for f in range(start, stop):
                 window = winner[title, first + f]
@@ -238,4 +237,5 @@ def _scatter(gradient: Any, winner: Any, pieces: Any, out: Any, start: int, stop
                     passed = gradient[title, first + f]
                     for position in range(width):
                         out[pieces[window + position], column + position * filters + f] += passed
+        first += filters
         column += width * filters
