@@ -13,8 +13,8 @@ from pathlib import Path
 
 import polars as pl
 
+from vitrina.data.catalogue import read_catalogue
 from vitrina.data.sources import completejourney_tables, open_source
-from vitrina.data.tables import read_catalogue
 from vitrina.demo import product_table
 from vitrina.downstream.protocol import split_titles
 from vitrina.files import atomic_path

@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from vitrina.data.catalogue import read_catalogue
 from vitrina.data.sources import open_source
-from vitrina.data.tables import read_catalogue
 from vitrina.demo import nearest, product_table, run_demo, tasks
 from vitrina.errors import InputError
 

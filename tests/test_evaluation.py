@@ -33,7 +33,7 @@ def groceries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Complete Journey's tasks and sessions, without the test titles in the catalogue."""
     folder = tmp_path_factory.mktemp("groceries")
     source = open_source("completejourney")
-    from vitrina.data.tables import read_catalogue
+    from vitrina.data.catalogue import read_catalogue
 
     table = product_table(read_catalogue(source.products))
     test = split_titles(Normalizer("en")(table["title"]))["test"]
@@ -97,7 +97,7 @@ def test_all_models_in_a_quick_run(groceries: Path, tmp_path: Path, tiny_bert: P
     ]
     options = ["--baselines", *baselines, "--alphas", "0,0.9", "--quick", "--quiet"]
     assert run(str(groceries / "tasks.toml"), "--out", str(out), *options) == 0
-    assert {file.name for file in out.iterdir()} == {*FILES, "figure2.png", "cache"}
+    assert {file.name for file in out.iterdir()} == {*FILES, "figure2.png", "cache", "encoders"}
     cells = pl.read_parquet(out / "results.parquet")
     test = cells.filter(pl.col("part") == "test")
     classify_only = 3  # fastText, its autotune and SetFit learn no numbers
@@ -117,6 +117,16 @@ def test_all_models_in_a_quick_run(groceries: Path, tmp_path: Path, tiny_bert: P
     html = (out / "report.html").read_text("utf-8")
     for name in test["model"].unique():
         assert name in html
+    # vectors find next products too; what was found is in the model card of an encoder for use
+    means = pl.read_csv(out / "results.csv").filter(pl.col("task").str.starts_with("next product"))
+    assert means["metric"].unique().sort().to_list() == ["category", "recall@10", "recall@100"]
+    assert means["mean"].is_between(0, 1).all()
+    with_vectors = {"encoder", "encoder alone", "TF-IDF", "tiny-bert mean", "most visited"}
+    assert with_vectors <= set(means["model"])
+    card = (out / "encoders" / "shop" / "README.md").read_text("utf-8")
+    assert "## What wins where" in card
+    assert "## The next product" in card
+    assert TitleEncoder.load(out / "encoders" / "shop").transform(["milk"]).shape == (1, 512)
 
     # everything is known: the same figures, without any work
     files = list((out / "cache").rglob("*"))

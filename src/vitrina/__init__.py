@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from vitrina.data.catalogue import Catalogue as Catalogue
+    from vitrina.data.catalogue import CatalogueColumns as CatalogueColumns
+    from vitrina.data.catalogue import read_catalogue as read_catalogue
+    from vitrina.data.sessions import EventColumns as EventColumns
     from vitrina.data.sessions import Sessions as Sessions
     from vitrina.data.sessions import sessionize as sessionize
     from vitrina.data.sources import open_source as open_source
-    from vitrina.data.tables import Catalogue as Catalogue
-    from vitrina.data.tables import CatalogueColumns as CatalogueColumns
-    from vitrina.data.tables import EventColumns as EventColumns
-    from vitrina.data.tables import read_catalogue as read_catalogue
     from vitrina.downstream.classifier import TitleClassifier as TitleClassifier
     from vitrina.encoder.catalogue import embed_file as embed_file
     from vitrina.encoder.catalogue import most_similar as most_similar
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 _HOME = {  # in the order in which data flows
     "InputError": "vitrina.errors",
-    "CatalogueColumns": "vitrina.data.tables",
-    "EventColumns": "vitrina.data.tables",
-    "Catalogue": "vitrina.data.tables",
-    "read_catalogue": "vitrina.data.tables",
+    "CatalogueColumns": "vitrina.data.catalogue",
+    "EventColumns": "vitrina.data.sessions",
+    "Catalogue": "vitrina.data.catalogue",
+    "read_catalogue": "vitrina.data.catalogue",
     "Sessions": "vitrina.data.sessions",
     "sessionize": "vitrina.data.sessions",
     "open_source": "vitrina.data.sources",

@@ -101,9 +101,10 @@ def train(
 
     Example: `vitrina train --events visits.parquet --products catalogue.csv --out encoder`
     """
-    from vitrina.data.sessions import UNUSABLE, parse_gap, sessionize
+    from vitrina.data.catalogue import CatalogueColumns, read_catalogue
+    from vitrina.data.sessions import UNUSABLE, EventColumns, parse_gap, sessionize
     from vitrina.data.sources import open_source
-    from vitrina.data.tables import CatalogueColumns, EventColumns, Source, read_catalogue
+    from vitrina.data.tables import Source
     from vitrina.pretraining import settings as training
     from vitrina.pretraining.train import RunFolder, check_output
     from vitrina.pretraining.train import train as run_training

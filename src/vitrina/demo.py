@@ -23,9 +23,9 @@ from threadpoolctl import threadpool_limits
 
 import vitrina
 from vitrina.baselines.linear import BagOfWords, OnVectors
+from vitrina.data.catalogue import Catalogue, read_catalogue
 from vitrina.data.sessions import Sessions, sessionize
 from vitrina.data.sources import completejourney_tables, open_source
-from vitrina.data.tables import Catalogue, read_catalogue
 from vitrina.downstream.protocol import (
     Model,
     Task,

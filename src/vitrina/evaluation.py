@@ -15,7 +15,7 @@ import random
 import shlex
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -35,15 +35,26 @@ from vitrina.baselines.frozen import FrozenEncoder
 from vitrina.baselines.registry import Setup, build, default_names
 from vitrina.compiled import default_threads
 from vitrina.downstream.metrics import PRIMARY
-from vitrina.downstream.protocol import REPEATS, SIZES, Model, Part, Task, run_cell, subsamples
-from vitrina.downstream.tasks import read_tasks
+from vitrina.downstream.protocol import (
+    REPEATS,
+    SIZES,
+    Model,
+    Part,
+    Task,
+    VectorModel,
+    run_cell,
+    subsamples,
+)
+from vitrina.downstream.retrieval import MOST_VISITED, TITLES, NextProduct
+from vitrina.downstream.tasks import HELD_OUT_USERS, SessionSource, read_tasks
+from vitrina.encoder.weights import EncoderWeights
 from vitrina.errors import InputError, MissingExtraError
 from vitrina.files import require_name, write_json
 from vitrina.progress import Progress, console
 from vitrina.report.evaluation import write_report
 
 _FORMAT = 1  # a change of the protocol makes the cells of before useless
-_QUICK_ROWS, _QUICK_SIZES, _QUICK_SAMPLES = 1_500, (100, 300), 2
+_QUICK_ROWS, _QUICK_SIZES, _QUICK_SAMPLES, _QUICK_TITLES = 1_500, (100, 300), 2, 1_000
 _COST_SIZE = 1_000  # labels for which the report says how long fitting takes
 
 _LEAD = (
@@ -73,8 +84,9 @@ def evaluate(
     """Compare encoders and baselines on tasks, and write a report (paper §4, A.2).
 
     The folder `out` gets `report.html`, `results.parquet` (one row a cell), `results.csv` and
-    `results.md` (means), `figure3.png`, with `alphas` also `figure2.png`, and `cache/`, from which
-    a resumed run takes all that didn't change.
+    `results.md` (means), `figure3.png`, with `alphas` also `figure2.png`; `encoders/`, those that
+    were judged, with these results in their model cards; and `cache/`, from which a resumed run
+    takes all that didn't change.
 
     Parameters
     ----------
@@ -168,6 +180,7 @@ def evaluate(
             for model in models
         ]
     found.append(bench.run(models, "test"))
+    retrieved = _retrieved(models, tasks, sources.values(), seed, quick, quiet)
     cells = pl.concat(found, how="diagonal_relaxed")
     facts = {
         "title": f"Title encoders and baselines on {len({task.name for task in tasks})} tasks",
@@ -179,8 +192,59 @@ def evaluate(
         "notes": [*_notes(tasks, bool(sources), quick), *remarks],
         "tasks": [_described(task) for task in tasks],
     }
-    write_report(out, cells, bench.costs(models, cells), facts)
+    findings = write_report(out, cells, bench.costs(models, cells), retrieved, facts)
+    _keep_encoders(out, [m for m in models if m.name == facts["encoder"]], tasks, findings)
     return pl.read_parquet(out / "results.parquet")
+
+
+def _retrieved(
+    models: Sequence[Model],
+    tasks: Sequence[Task],
+    sources: Iterable[SessionSource],
+    seed: int,
+    quick: bool,
+    quiet: bool,
+) -> pl.DataFrame:
+    """Next products and categories, found by vectors alone: a row a model, source and metric."""
+    size = _QUICK_TITLES if quick else TITLES
+    asked = [asked for source in sources if (asked := NextProduct.of(source, tasks, size, seed))]
+    able = [model for model in models if isinstance(model, VectorModel)]
+    results = [(of.titles.name, MOST_VISITED, of.popularity()) for of in asked]
+    for model in able:
+        if own := [of for of in asked if model.suits(of.titles)]:
+            model.prepare([of.titles for of in own], quiet=quiet)
+        results += [(of.titles.name, model.name, of.judge(model)) for of in own]
+    rows = [
+        {
+            "task": task,
+            "split": "user",
+            "part": "test",
+            "model": model,
+            "metric": metric,
+            "mean": values.mean(),
+            "std": values.std(),
+            "samples": len(values),
+        }
+        for task, model, found in results
+        for metric, values in found.items()
+    ]
+    return pl.DataFrame(rows)
+
+
+def _keep_encoders(
+    out: Path, models: Sequence[Model], tasks: Sequence[Task], findings: str
+) -> None:
+    """The encoders that were judged, ready for use, with what was found in their model cards."""
+    for model in models:
+        if isinstance(model, FrozenEncoder):
+            folders = {
+                task.sessions if model.saved is None else model.saved.name: model.encoder_of(task)
+                for task in tasks
+                if model.suits(task)
+            }
+            for name, folder in folders.items():
+                weights = EncoderWeights.load(folder)
+                weights.save(out / "encoders" / name, force=True, findings=findings)
 
 
 class _Bench:
@@ -460,9 +524,9 @@ def _notes(tasks: Sequence[Task], pretraining: bool, quick: bool) -> list[str]:
     notes = [note for note in dict.fromkeys(task.note for task in tasks) if note]
     if pretraining:
         notes.append(
-            "Pre-training on a task's sessions left out every product with one of its validation "
-            "or test titles; Prod2Vec and Meta-Prod2Vec met these in the sessions, as ids without "
-            "title or category."
+            f"Pre-training on a task's sessions met none of 1 user in {HELD_OUT_USERS}, and left "
+            "out every product with one of its validation or test titles; Prod2Vec and "
+            "Meta-Prod2Vec met these in the sessions, as ids without title or category."
         )
     if quick:
         notes.insert(0, "A quick run: few rows, labels and steps. Its figures mean nothing.")

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitrina.data.sessions import Sessions, parse_gap, sessionize
-from vitrina.data.tables import EventColumns
+from vitrina.data.sessions import EventColumns, Sessions, parse_gap, sessionize
 from vitrina.errors import InputError
 
 START = datetime(2024, 2, 28, 23, 50)

@@ -10,9 +10,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from vitrina.data.catalogue import Catalogue, read_catalogue
 from vitrina.data.sessions import sessionize
 from vitrina.data.sources import SOURCES, Dataset, open_source
-from vitrina.data.tables import Catalogue, read_catalogue
 from vitrina.errors import InputError
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from vitrina.data.catalogue import Catalogue, read_catalogue
 from vitrina.data.sessions import Sessions, sessionize
-from vitrina.data.tables import Catalogue, read_catalogue
 from vitrina.pretraining.dataset import TrainingData
 from vitrina.pretraining.settings import Settings
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from vitrina.data.catalogue import Catalogue
 from vitrina.data.sessions import Sessions
-from vitrina.data.tables import Catalogue
 from vitrina.pretraining.batches import Batches, make_batch, shuffled, without_some
 from vitrina.pretraining.dataset import TrainingData
 from vitrina.pretraining.settings import Settings, preset

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from vitrina.data.catalogue import Catalogue
 from vitrina.data.sessions import Sessions
-from vitrina.data.tables import Catalogue
 from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.errors import InputError
 from vitrina.pretraining import train as module
@@ -100,7 +100,7 @@ SCRIPT = """
 import sys, time
 import numpy as np, polars as pl
 from vitrina.data.sessions import sessionize
-from vitrina.data.tables import read_catalogue
+from vitrina.data.catalogue import read_catalogue
 from vitrina.pretraining import train as module
 from vitrina.pretraining.batches import Batch
 from vitrina.pretraining.objective import Losses

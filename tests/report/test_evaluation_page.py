@@ -32,6 +32,8 @@ FACTS = {
     ],
 }
 
+NOTHING = pl.DataFrame()
+
 
 def costs(models):
     row = (2.5, None, 346_000.0, 1.25, "product ids", True, "a | note")
@@ -66,14 +68,16 @@ def large(tmp_path_factory, make_cells):
         ~((pl.col("model") == "model 3") & (pl.col("size") > 1000)),
         ~((pl.col("model") == "model 12") & (pl.col("task") != "task 0")),
     )
-    write_report(folder, cells, costs(LEVELS), FACTS)
+    write_report(folder, cells, costs(LEVELS), NOTHING, FACTS)
     return folder, cells
 
 
-def small(make_cells, folder, tasks=TASKS[:1], levels=None, facts=FACTS, **shape):
+def small(
+    make_cells, folder, tasks=TASKS[:1], levels=None, facts=FACTS, retrieved=NOTHING, **shape
+):
     """A report of few cells, as HTML and Markdown."""
     levels = {"encoder": 0.7, "words": 0.6} if levels is None else levels
-    write_report(folder, make_cells(tasks, levels, **shape), costs(levels), facts)
+    write_report(folder, make_cells(tasks, levels, **shape), costs(levels), retrieved, facts)
     return (folder / "report.html").read_text(), (folder / "results.md").read_text()
 
 
@@ -192,7 +196,7 @@ def test_every_task_has_its_sentence(large):
 def test_alpha_study_has_its_own_figure(make_cells, tmp_path, parse):
     cells = make_cells(TASKS[:2], {"encoder": 0.7, "words": 0.6})
     study = make_cells(TASKS[:2], ALPHAS, part="validation")
-    write_report(tmp_path, pl.concat([cells, study]), costs(LEVELS), FACTS)
+    write_report(tmp_path, pl.concat([cells, study]), costs(LEVELS), NOTHING, FACTS)
     html = (tmp_path / "report.html").read_text()
     parsed = parse(html)
     assert parsed.tags.count("figure") == 4
@@ -203,7 +207,7 @@ def test_alpha_study_has_its_own_figure(make_cells, tmp_path, parse):
     assert not ours.any()  # the compared encoder isn't in the study
     # the test figures know nothing of the study's models, nor do tables
     assert "α = 0.9" not in str(tables((tmp_path / "results.md").read_text())[:-1])
-    write_report(tmp_path, cells, costs(LEVELS), FACTS)
+    write_report(tmp_path, cells, costs(LEVELS), NOTHING, FACTS)
     assert not (tmp_path / "figure2.png").exists()  # else it would be taken for this report's
 
 
@@ -227,7 +231,7 @@ def test_one_task_needs_no_mean(make_cells, tmp_path):
 def test_regression_alone_has_no_auc(make_cells, tmp_path):
     cells = make_cells(TASKS[-2:], {"encoder": 0.7, "words": 0.6})
     cells = cells.with_columns(auc=None, accuracy=None)  # columns without a type
-    write_report(tmp_path, cells, costs(["encoder", "words"]), FACTS)
+    write_report(tmp_path, cells, costs(["encoder", "words"]), NOTHING, FACTS)
     html, markdown = ((tmp_path / name).read_text() for name in ("report.html", "results.md"))
     assert "R²" in html
     assert "MAE" in html
@@ -262,3 +266,27 @@ def test_same_cells_same_files(make_cells, tmp_path):
     small(make_cells, tmp_path / "b")
     for file in (tmp_path / "a").iterdir():
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes(), file.name
+
+
+def test_next_products_have_a_table_each(make_cells, tmp_path):
+    rows = [
+        ("next (a)", "user", "test", model, metric, mean, 0.5, 100)
+        for model, means in {"words": (0.1, 0.9), "encoder": (0.2, 0.5)}.items()
+        for metric, mean in zip(("recall@10", "category"), means, strict=True)
+    ]
+    rows += [("next (b)", "user", "test", "words", "recall@10", 0.25, 0.5, 400)]
+    columns = ["task", "split", "part", "model", "metric", "mean", "std", "samples"]
+    retrieved = pl.DataFrame(rows, columns, orient="row")
+    html, markdown = small(make_cells, tmp_path, retrieved=retrieved)
+    first, second = [t for t in tables(markdown) if "recall@10, " in "".join(t[0])]
+    assert first == [
+        {"model": "encoder", "recall@10, 100 queries": "**0.200 ± 0.098**",
+         "category, 100 queries": "0.500 ± 0.098"},
+        {"model": "words", "recall@10, 100 queries": "0.100 ± 0.098",
+         "category, 100 queries": "**0.900 ± 0.098**"},
+    ]  # fmt: skip
+    assert second == [{"model": "words", "recall@10, 400 queries": "**0.250 ± 0.049**"}]
+    assert "next (a)" in html
+    means = pl.read_csv(tmp_path / "results.csv").filter(metric="recall@10")
+    assert means["mean"].to_list() == [0.1, 0.2, 0.25]
+    assert means["size"].null_count() == 3

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.preprocessing import normalize
 
 from vitrina.baselines.linear import OnVectors, fit_linear
 from vitrina.downstream.classifier import STRENGTH, beside, features_of
 from vitrina.downstream.lexical import Lexical
-from vitrina.downstream.protocol import Fitted, Model, Rows, Task
+from vitrina.downstream.protocol import Fitted, Rows, Task, VectorModel
 from vitrina.downstream.tasks import SessionSource
 from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.encoder.weights import initial_weights
@@ -28,7 +29,7 @@ _TIMED = 20_000  # titles whose encoding is timed
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrozenEncoder(Model):
+class FrozenEncoder(VectorModel):
     """A title encoder that learns nothing of the task, and the linear model on its vectors, or on
     vectors and words (`vitrina.downstream.classifier.TitleClassifier`).
 
@@ -76,7 +77,7 @@ class FrozenEncoder(Model):
         super().check()
 
     def prepare(self, tasks: Sequence[Task], *, quiet: bool = False) -> dict[str, float]:
-        encoders = {self._path(task): task for task in tasks}
+        encoders = {self.encoder_of(task): task for task in tasks}
         minutes, sizes, seconds, titles = [], [], 0.0, 0
         for path, task in encoders.items():
             if self.saved is None:
@@ -95,10 +96,10 @@ class FrozenEncoder(Model):
         )
 
     def fit(self, task: Task, rows: Rows, seed: int) -> Fitted:
-        vectors = _vectors(self._path(task), self.untrained, task)
+        vectors = _vectors(self.encoder_of(task), self.untrained, task)
         if not self.lexical:
             return OnVectors(name=self.name, vectors=vectors).fit(task, rows, seed)
-        forms = _forms(self._path(task), task)
+        forms = _forms(self.encoder_of(task), task)
         lexical = Lexical.of([forms[row] for row in rows])
 
         def features(rows: Rows) -> Any:
@@ -110,7 +111,16 @@ class FrozenEncoder(Model):
         size += sum(array.nbytes for array in lexical)
         return Fitted(lambda rows: score(features(rows)), size)
 
-    def _path(self, task: Task) -> Path:
+    def vectors(self, task: Task) -> Any:
+        """The encoder's, or beside them those of the words, as many as the task's titles have."""
+        vectors = features_of(_vectors(self.encoder_of(task), self.untrained, task))
+        if not self.lexical:
+            return vectors
+        forms = _forms(self.encoder_of(task), task)
+        return normalize(beside(vectors, Lexical.of(forms)(forms)))
+
+    def encoder_of(self, task: Task) -> Path:
+        """The folder of the encoder that this task's titles go through, once prepared."""
         if self.saved is not None:
             return self.saved
         source = self.sources[task.sessions]

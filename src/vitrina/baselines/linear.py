@@ -10,11 +10,21 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import Ridge
+from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
 from vitrina.downstream.classifier import features_of, regression
 from vitrina.downstream.metrics import Kind
-from vitrina.downstream.protocol import Fitted, Labels, Model, Rows, Scores, Task, over_classes
+from vitrina.downstream.protocol import (
+    Fitted,
+    Labels,
+    Model,
+    Rows,
+    Scores,
+    Task,
+    VectorModel,
+    over_classes,
+)
 
 Features: TypeAlias = Any  # (n, d) array or sparse matrix, float64
 Linear: TypeAlias = tuple[Callable[[Features], Scores], int]
@@ -69,7 +79,7 @@ class OnVectors(Model):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BagOfWords(Model):
+class BagOfWords(VectorModel):
     """The words of the raw titles and a linear model (paper A.2).
 
     The vocabulary and its weights come from the subsample's titles alone. scikit-learn's defaults,
@@ -83,9 +93,16 @@ class BagOfWords(Model):
     tfidf: bool = True
 
     def fit(self, task: Task, rows: Rows, seed: int) -> Fitted:
-        vectorizer = TfidfVectorizer if self.tfidf else CountVectorizer
-        words = vectorizer(token_pattern=r"(?u)\b\w+\b", dtype=np.float64)
+        words = self._vectorizer()
         features = words.fit_transform(task.titles_of(rows))
         score, size = fit_linear(task.kind, features, task.labels[rows], len(task.classes))
         size += sum(map(len, words.vocabulary_)) + 8 * len(words.vocabulary_)
         return Fitted(lambda rows: score(words.transform(task.titles_of(rows))), size)
+
+    def vectors(self, task: Task) -> Any:
+        """With the vocabulary and the weights of the task's own titles."""
+        return normalize(self._vectorizer().fit_transform(task.titles))
+
+    def _vectorizer(self) -> CountVectorizer:
+        vectorizer = TfidfVectorizer if self.tfidf else CountVectorizer
+        return vectorizer(token_pattern=r"(?u)\b\w+\b", dtype=np.float64)

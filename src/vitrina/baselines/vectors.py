@@ -17,7 +17,8 @@ import safetensors
 import safetensors.numpy
 
 from vitrina.baselines.linear import OnVectors
-from vitrina.downstream.protocol import Fitted, Model, Rows, Task
+from vitrina.downstream.protocol import Fitted, Rows, Task, VectorModel
+from vitrina.encoder.title_encoder import unit_length
 from vitrina.errors import InputError
 from vitrina.files import atomic_path
 from vitrina.progress import Progress
@@ -30,7 +31,7 @@ CHUNK = 1_024
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnTitles(Model):
+class OnTitles(VectorModel):
     """The paper's linear model (§4) on the titles' vectors, at unit length, from an encoder that
     isn't trained further.
 
@@ -80,14 +81,19 @@ class OnTitles(Model):
         return store.cost()
 
     def fit(self, task: Task, rows: Rows, seed: int) -> Fitted:
+        return OnVectors(name=self.name, vectors=self._kept(task)).fit(task, rows, seed)
+
+    def vectors(self, task: Task) -> Vectors:
+        return unit_length(self._kept(task))
+
+    def _kept(self, task: Task) -> Vectors:
         path = self._matrix(task)
         try:
-            vectors = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+            return self.pooled(np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)))
         except FileNotFoundError:
             raise InputError(
                 f"{path}: no vectors of {task.name}; prepare {self.name} with this task first"
             ) from None
-        return OnVectors(name=self.name, vectors=self.pooled(vectors)).fit(task, rows, seed)
 
     def pooled(self, vectors: Vectors) -> Vectors:
         """What the linear model gets of the encoder's vectors: all of them."""

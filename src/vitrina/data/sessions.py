@@ -12,16 +12,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow.compute as pc
 
-from vitrina.data.tables import (
-    EventColumns,
-    Source,
-    describe,
-    encode,
-    ids,
-    readable,
-    require_columns,
-    scan,
-)
+from vitrina.data.tables import Source, describe, encode, ids, readable, require_columns, scan
 from vitrina.errors import InputError
 from vitrina.ragged import Ragged, offsets_of
 
@@ -36,6 +27,15 @@ _TIME_FORMS = ["%Y-%m-%d"] + [
     for clock in ("%H:%M:%S%.f", "%H:%M")
     for zone in ("", " %#z", " UTC")  # in a form, a blank stands for any number of them
 ]
+
+
+@dataclass(frozen=True)
+class EventColumns:
+    """Names of the columns of a table of visits."""
+
+    user: str = "user"
+    time: str = "timestamp"
+    product: str = "product_id"
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,8 @@ from types import MappingProxyType
 
 import polars as pl
 
-from vitrina.data.tables import EventColumns, require_columns, scan
+from vitrina.data.sessions import EventColumns
+from vitrina.data.tables import require_columns, scan
 from vitrina.errors import InputError, MissingExtraError
 
 

@@ -178,6 +178,15 @@ class Model(ABC):
         """Learn from these rows; settings may be chosen on `task.validation`, never on the test."""
 
 
+class VectorModel(Model):
+    """A model that knows titles by vectors that learnt nothing of the task."""
+
+    @abstractmethod
+    def vectors(self, task: Task) -> Any:
+        """Vectors of all titles of a prepared task at unit length, (n, d), dense or sparse: their
+        products are cosines."""
+
+
 def over_classes(scores: Scores, known: Rows, classes: int) -> Scores:
     """Scores (n, k) of the classes that a subsample has, as (n, classes): a class without rows gets
     the same score everywhere, below all others'."""

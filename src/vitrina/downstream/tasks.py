@@ -16,21 +16,17 @@ from typing import Any, get_args
 import numpy as np
 import polars as pl
 
-from vitrina.data.sessions import Sessions, parse_gap, sessionize
-from vitrina.data.tables import (
-    Catalogue,
-    CatalogueColumns,
-    EventColumns,
-    read_catalogue,
-    readable,
-    require_columns,
-    scan,
-)
+from vitrina.data.catalogue import Catalogue, CatalogueColumns, read_catalogue
+from vitrina.data.sessions import EventColumns, Sessions, parse_gap, sessionize
+from vitrina.data.tables import readable, require_columns, scan
 from vitrina.downstream.metrics import Kind
 from vitrina.downstream.protocol import Task, split_titles, unit_hash
 from vitrina.errors import InputError
 from vitrina.files import file_digest
 from vitrina.text.normalize import Normalizer, as_titles
+
+HELD_OUT_USERS = 20
+"""Of so many users of a shop, pre-training doesn't meet one."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +42,8 @@ class SessionSource:
     held_out : normal forms of titles
         The validation and test titles of the tasks, which pre-training must not see: `catalogue`
         lacks their products.
+
+    Nor does it meet one user in `HELD_OUT_USERS`, at random: what they visit judges retrieval.
     """
 
     name: str
@@ -63,16 +61,18 @@ class SessionSource:
         columns = asdict(self.event_columns), asdict(self.catalogue_columns)
         files = [file_digest(file) for file in (*self.events, *self.products)]
         content = repr((files, len(self.events), self.gap, self.language, columns))
-        content += "\n".join(self._banned(self._read()))
+        content += f"1 user in {HELD_OUT_USERS} held out"
+        content += "\n".join(self._banned(self.everything()))
         return hashlib.sha256(content.encode()).hexdigest()
 
     def catalogue(self) -> Catalogue:
         """The products, without those whose titles are held out."""
-        catalogue = self._read()
+        catalogue = self.everything()
         banned = self._banned(catalogue)
         return catalogue.without_titles(banned) if banned else catalogue
 
-    def _read(self) -> Catalogue:
+    def everything(self) -> Catalogue:
+        """All products, whether or not their titles are held out."""
         return read_catalogue(list(self.products), self.catalogue_columns)
 
     def _banned(self, catalogue: Catalogue) -> list[str]:
@@ -81,16 +81,27 @@ class SessionSource:
         titles = zip(catalogue.titles, keys, strict=True)
         return [title for title, key in titles if key in self.held_out]
 
-    def sessions(self, catalogue: Catalogue | None, max_products: int = 10) -> Sessions:
-        """Sessions of the catalogue's products; of all products, whatever they are, for None."""
-        product_ids = None if catalogue is None else catalogue.product_ids
-        return sessionize(
-            list(self.events),
-            self.gap,
-            max_products,
-            columns=self.event_columns,
-            product_ids=product_ids,
-        )
+    def sessions(
+        self, catalogue: Catalogue | None, max_products: int = 10, *, held_out: bool = False
+    ) -> Sessions:
+        """Sessions of the catalogue's products; of all products, whatever they are, for None.
+
+        Of the users that pre-training may meet, or of the others.
+        """
+        files, user = list(self.events), pl.col(self.event_columns.user)
+        events = scan(files, "events")
+        with readable(files):
+            users = events.select(user.unique()).collect().to_series().drop_nulls()
+        order = np.argsort([unit_hash("users", str(name)) for name in users], kind="stable")
+        others = user.is_in(users.gather(order[: len(users) // HELD_OUT_USERS]).implode())
+        with _named(f"[sessions.{self.name}]"):
+            return sessionize(
+                events.filter(others if held_out else ~others),
+                self.gap,
+                max_products,
+                columns=self.event_columns,
+                product_ids=None if catalogue is None else catalogue.product_ids,
+            )
 
 
 @dataclass(frozen=True)

@@ -121,15 +121,18 @@ class EncoderWeights:
             list(pool.map(project, range(0, len(out), 1024)))
         return Table(out, np.ones(len(self.bias), np.float32), self.bias)
 
-    def save(self, path: str | Path, *, force: bool = False) -> None:
-        """Write the encoder's folder, atomically; refuse an existing path unless `force`."""
+    def save(self, path: str | Path, *, force: bool = False, findings: str = "") -> None:
+        """Write the encoder's folder, atomically; refuse an existing path unless `force`.
+
+        `findings`, in Markdown, end the model card: how the encoder does.
+        """
         path = Path(path)
         refuse_existing(path, force, KIND)
         with atomic_path(path) as folder:
             folder.mkdir()
-            self.write_into(folder)
+            self.write_into(folder, findings)
 
-    def write_into(self, folder: Path) -> None:
+    def write_into(self, folder: Path, findings: str = "") -> None:
         """Write the encoder's files into an empty folder."""
         arrays = {"embeddings": self.embeddings, "filters": self.filters, "bias": self.bias}
         small = self.table("int8")  # kept, because deriving it takes longer than all of loading
@@ -152,7 +155,8 @@ class EncoderWeights:
         }
         text = json.dumps(config, indent=1, ensure_ascii=False)
         (folder / "config.json").write_text(text + "\n", "utf-8")
-        (folder / "README.md").write_text(self.model_card(), "utf-8")
+        card = "\n".join([self.model_card(), *[findings] * bool(findings)])
+        (folder / "README.md").write_text(card, "utf-8")
         seal(folder, KIND, FORMAT_VERSION)
 
     def model_card(self) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vitrina.data.catalogue import Catalogue
 from vitrina.data.sessions import Sessions
-from vitrina.data.tables import Catalogue
 from vitrina.errors import InputError
 from vitrina.files import atomic_path
 from vitrina.pretraining.settings import Settings

@@ -21,8 +21,8 @@ import numpy as np
 
 import vitrina
 from vitrina.compiled import default_threads
+from vitrina.data.catalogue import Catalogue
 from vitrina.data.sessions import Sessions
-from vitrina.data.tables import Catalogue
 from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.encoder.weights import KIND
 from vitrina.errors import InputError, MissingExtraError

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from vitrina.downstream.metrics import PRIMARY
+from vitrina.downstream.retrieval import MOST_VISITED
 from vitrina.downstream.statistics import (
     MEAN,
     NAMES,
@@ -22,12 +23,15 @@ from vitrina.downstream.statistics import (
     sentence,
     summarise,
 )
+from vitrina.downstream.tasks import HELD_OUT_USERS
 from vitrina.errors import InputError
 from vitrina.files import atomic_path
 from vitrina.report.curves import panels_html, panels_png, styles_of
 from vitrina.report.page import Style, Table, bullets, commands, fold, page, text
 
 _FIGURES = {"test": "figure3.png", "validation": "figure2.png"}  # the paper's numbers
+_WINS, _MEANS, _NEXT = "What wins where", "Mean AUC by number of labels", "The next product"
+_OF_ENCODER = (_WINS, _MEANS, _NEXT, "Tasks", "To repeat it")
 _COMPARED = (100, 1_000, 10_000)
 _SAVED_AT = 500
 _PRIMARY = pl.col("metric").is_in(list(PRIMARY.values()))
@@ -73,6 +77,14 @@ _ON_SAVED = (
     "its learning curve: above 1, {encoder} saves labels. > and < are said where that lies beyond "
     "the sizes it was run with."
 )
+_ON_RETRIEVAL = (
+    "No labels: titles are ranked by the cosine of their vectors alone. Recall@k: given the title "
+    "of one product, the fraction of the other titles in its session that are among the k "
+    "nearest; sessions are those of 1 user in {users}, whom pre-training never met (a saved "
+    "encoder may have). Category: how often the nearest titles of a title that pre-training never "
+    "saw have its category. ± is half of a 95 % interval. {popularity}: the titles in the most "
+    "sessions of other users come first, whatever the query."
+)
 _ON_COSTS = (
     "Fit: on 1,000 labels, or the largest size below. Titles a second: from title to score. MB: "
     "all that must be kept to score titles."
@@ -83,8 +95,12 @@ _ON_ASTERISK = (
 
 
 def write_report(
-    folder: Path, cells: pl.DataFrame, costs: pl.DataFrame, facts: Mapping[str, Any]
-) -> None:
+    folder: Path,
+    cells: pl.DataFrame,
+    costs: pl.DataFrame,
+    retrieved: pl.DataFrame,
+    facts: Mapping[str, Any],
+) -> str:
     """Write what a comparison found into `folder`, each file whole or not at all.
 
     ``report.html`` and ``results.md`` (all of it, for people), ``results.csv`` (means, with the
@@ -99,10 +115,17 @@ def write_report(
     costs
         A row a model, with the columns model, pretraining_minutes, fit_seconds,
         titles_per_second, megabytes, needs and note.
+    retrieved
+        Means over queries, as `vitrina.downstream.statistics.summarise` gives them, without sizes;
+        or no rows.
     facts
         title, lead (a paragraph), command, versions (name -> version), seed, notes (paragraphs),
         encoder (the model that the others are compared with), tasks (for each a mapping of what
         there is to know of it).
+
+    Returns
+    -------
+    what a model card of the encoder says of it, in Markdown
 
     Raises
     ------
@@ -125,6 +148,9 @@ def write_report(
     summary = summarise(shown)
     curves = {part: _curves(summary, part) for part in _FIGURES}
     sections = _sections(summary, differences(shown, encoder), curves, encoder)
+    if len(retrieved):
+        first = retrieved.sort(pl.col("model") != facts["encoder"], maintain_order=True)
+        sections[_NEXT] = _retrieval(first, facts["encoder"])
     sections |= _background(costs, encoder, facts, asterisk=bool(marked))
     versions = json.dumps(facts["versions"])
     recorded = cells.with_columns(seed=pl.lit(facts["seed"]), versions=pl.lit(versions))
@@ -132,8 +158,11 @@ def write_report(
     recorded.write_parquet(parquet := io.BytesIO())
     files = {
         "report.html": _html(sections, facts),
-        "results.md": _markdown(sections, facts),
-        "results.csv": summarise(cells).with_columns(**told).write_csv().encode(),
+        "results.md": f"# {facts['title']}\n\n{facts['lead']}\n\n{_markdown(sections)}".encode(),
+        "results.csv": pl.concat([summarise(cells), retrieved], how="diagonal_relaxed")
+        .with_columns(**told)
+        .write_csv()
+        .encode(),
         "results.parquet": parquet.getvalue(),
     }
     for part, name in _FIGURES.items():
@@ -145,6 +174,8 @@ def write_report(
     for name in _FIGURES.values():
         if name not in files:  # an earlier one would be taken for this report's
             (folder / name).unlink(missing_ok=True)
+    findings = {name: blocks for name, blocks in sections.items() if name in _OF_ENCODER}
+    return _markdown(findings)
 
 
 class _Block(NamedTuple):
@@ -187,11 +218,11 @@ def _html(sections: Mapping[str, Sequence[_Block]], facts: Mapping[str, Any]) ->
     return page(facts["title"], facts["lead"], pieces).encode()
 
 
-def _markdown(sections: Mapping[str, Sequence[_Block]], facts: Mapping[str, Any]) -> bytes:
-    pieces = [f"# {facts['title']}", facts["lead"]]
+def _markdown(sections: Mapping[str, Sequence[_Block]]) -> str:
+    pieces = []
     for name, blocks in sections.items():
         pieces += [f"## {name}", *(block.markdown for block in blocks)]
-    return ("\n\n".join(pieces) + "\n").encode()
+    return "\n\n".join(pieces) + "\n"
 
 
 def _sections(
@@ -218,9 +249,9 @@ def _sections(
             _metric(rows, encoder) for _, rows in part.group_by("metric", maintain_order=True)
         ]
 
-    sections = {"What wins where": [_text(_ON_WINS), _bullets([*sentences.values()], [*sentences])]}
+    sections = {_WINS: [_text(_ON_WINS), _bullets([*sentences.values()], [*sentences])]}
     if several:
-        sections["Mean AUC by number of labels"] = [_text(_ON_MEAN), _table(_mean(means, encoder))]
+        sections[_MEANS] = [_text(_ON_MEAN), _table(_mean(means, encoder))]
     sections["Learning curves"] = [
         _text(_ON_CURVES.format(encoder=encoder)),
         _figure(curves["test"], "test", encoder),
@@ -251,6 +282,31 @@ def _sections(
             _table(_saved(summary, encoder, size)),
         ]
     return sections
+
+
+def _retrieval(rows: pl.DataFrame, encoder: str) -> list[_Block]:
+    blocks = [_text(_ON_RETRIEVAL.format(users=HELD_OUT_USERS, popularity=MOST_VISITED))]
+    for (task,), part in rows.group_by("task", maintain_order=True):
+        models = part["model"].unique(maintain_order=True).to_list()
+        metrics = part["metric"].unique(maintain_order=True).to_list()
+        cells: dict[tuple[str, str], str] = {}
+        strong = set()
+        for row in part.iter_rows(named=True):
+            half = 1.96 * row["std"] / math.sqrt(row["samples"])
+            cells[row["model"], row["metric"]] = f"{row['mean']:.3f} ± {half:.3f}"
+        for j, metric in enumerate(metrics, start=1):
+            of_metric = part.filter(metric=metric)
+            best = of_metric.filter(pl.col("mean") == pl.col("mean").max())["model"]
+            strong |= {(models.index(model), j) for model in best}
+        own = models.index(encoder) if encoder in models else None
+        filled = [[model, *(cells.get((model, m)) for m in metrics)] for model in models]
+        heads = [
+            f"{metric}, {part.filter(metric=metric)['samples'][0]:,} queries" for metric in metrics
+        ]
+        blocks.append(
+            _fold(str(task), [Table(["model", *heads], filled, strong, own)], opened=True)
+        )
+    return blocks
 
 
 def _background(
