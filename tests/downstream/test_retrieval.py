@@ -107,6 +107,7 @@ def test_queries_are_sessions_of_held_out_users(shop: tuple[list[Task], SessionS
     known = {row for row, product in enumerate(number) if product % 7}
     assert set(asked.titles.train) == known - unseen
     assert set(asked.titles.test) == known & unseen
+    assert set(asked.titles.validation) == set(range(100)) - known
     classes, labels = asked.titles.classes, asked.titles.labels
     assert all(classes[labels[row]] == f"kind {number[row] % 10}" for row in known)
     again = NextProduct.of(source, tasks, 100, seed=3)

@@ -38,7 +38,8 @@ class NextProduct:
     ----------
     titles : Task
         n titles of distinct normal forms; their categories are the labels. Training rows are
-        titles that pre-training saw, test rows those that it didn't, as far as a category is known.
+        titles that pre-training saw, test rows those that it didn't; titles without a category are
+        validation rows, so that each title is in a part and gets a vector.
     queries : (q,) row numbers, int64
     relevant : Ragged, int32, q rows
         The other titles of each query's session.
@@ -108,7 +109,7 @@ class NextProduct:
             [known.title[row] for row in chosen],
             np.array([code.get(category, -1) for category in categories]),
             np.flatnonzero(described[chosen] & ~unseen[chosen]),
-            np.empty(0, np.int64),
+            np.flatnonzero(~described[chosen]),
             np.flatnonzero(described[chosen] & unseen[chosen]),
             classes=classes,
             sessions=source.name,
