@@ -52,6 +52,8 @@ class Ragged:
     @classmethod
     def concatenated(cls, parts: Sequence[Ragged]) -> Ragged:
         """All rows of one or more parts, in order."""
+        if len(parts) == 1:
+            return parts[0]
         offsets = offsets_of(np.concatenate([part.lengths for part in parts]))
         return cls(np.concatenate([part.values for part in parts]), offsets)
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from vitrina.compiled import compiled, in_threads
+from vitrina.compiled import compiled, in_threads, prefetch
 from vitrina.ragged import Ragged
 
 WIDTHS = (2, 3, 4, 5)
@@ -150,8 +150,13 @@ def _pool(filters: int, number: Any, track: bool) -> Callable[..., None]:
     ) -> None:
         best: Any = np.empty(n, number)
         place = np.empty(n, np.int32)
+        numbers, width, line = table.ravel(), table.shape[1], 64 // table.itemsize
         for title in range(start, stop):
             first, last = offsets[title], offsets[title + 1]
+            # Most of a title's time is waiting for its rows: fetch the next one's meanwhile.
+            for w in range(last, offsets[min(title + 2, stop)]):
+                for column in range(0, width, line):
+                    prefetch(numbers, pieces[w] * width + column)
             best[:] = lowest
             for w in range(first, last - 1):
                 a, b = table[pieces[w]], table[pieces[w + 1]]

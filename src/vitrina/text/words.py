@@ -100,13 +100,18 @@ def _is_space(byte: int) -> bool:
     return byte == 32 or 9 <= byte <= 13
 
 
+# FNV-1a, its upper half folded in at the end
+_START = np.uint64(14695981039346656037)
+
+
 @compiled
-def _hash(data: Any, start: int, stop: int) -> Any:
-    """FNV-1a, its upper half folded in."""
-    value = np.uint64(14695981039346656037)
-    for at in range(start, stop):
-        value = (value ^ np.uint64(data[at])) * np.uint64(1099511628211)
-    return value ^ (value >> np.uint64(32))
+def _hashed(value: Any, byte: Any) -> Any:
+    return (value ^ np.uint64(byte)) * np.uint64(1099511628211)
+
+
+@compiled
+def _slot(value: Any, slots: Any) -> Any:
+    return (value ^ (value >> np.uint64(32))) & np.uint64(len(slots) - 1)
 
 
 @compiled
@@ -131,10 +136,11 @@ def _look_up(
                 at += 1
             if at == stop:
                 break
-            start = at
+            start, value = at, _START
             while at < stop and not _is_space(data[at]):
+                value = _hashed(value, data[at])
                 at += 1
-            slot = _hash(data, start, at) & mask
+            slot = _slot(value, slots)
             while True:
                 record = slots[slot]
                 if record < 0 or record >= used:  # a later word lies behind all earlier ones
@@ -191,7 +197,10 @@ def _insert(records: Any, octets: Any, slots: Any, at: int, stop: int) -> None:
     mask = np.uint64(len(slots) - 1)
     while at < stop:
         key = at + 2 + records[at]
-        slot = _hash(octets, 4 * key, 4 * key + records[at + 1]) & mask
+        value = _START
+        for byte in range(4 * key, 4 * key + records[at + 1]):
+            value = _hashed(value, octets[byte])
+        slot = _slot(value, slots)
         while slots[slot] >= 0:
             slot = (slot + np.uint64(1)) & mask
         slots[slot] = at
