@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import reprlib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
@@ -32,8 +32,40 @@ _ACCENT_BUT_LETTERS = re.compile(
 _POINT_IN_NUMBER = re.compile(r"(?<=\d)[.,](?=\d)")
 _VARIATION_SELECTORS = range(0xFE00, 0xFE10)
 _TITLES = 16_384  # at a time: one letter beyond ASCII makes the joined string wider
-# What compatibility forms would glue to its neighbour: Lego™ is not "legotm", 3½ not "31 2".
-_APART = str.maketrans({"™": " ", "℠": " "} | {c: f" {c}" for c in "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞⅟"})
+
+
+class _Characters(dict[int, str]):
+    """For str.translate: each character is worked out when it is first met."""
+
+    def __init__(self, of: Callable[[str], str]) -> None:
+        self.of = of
+
+    def __missing__(self, code: int) -> str:
+        self[code] = text = self.of(chr(code))
+        return text
+
+
+def _apart(char: str) -> str:
+    """Without format characters, and with a space where compatibility forms would glue a character
+    to its neighbour: Lego™ is not "legotm", 3½ not "31 2"."""
+    if char in "™℠":
+        return " "
+    if char in "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞⅟":
+        return f" {char}"
+    return "" if unicodedata.category(char) == "Cf" else char
+
+
+def _plain(char: str) -> str:
+    """Letters, numbers and the marks that belong to letters; a point for \\x00, else a space."""
+    category = unicodedata.category(char)
+    if ord(char) in _VARIATION_SELECTORS:
+        return " "
+    if category[0] in "LN" or category in ("Mn", "Mc"):
+        return char
+    return "." if char == "\x00" else " "
+
+
+_APART, _PLAIN = _Characters(_apart), _Characters(_plain)
 
 
 class Normalizer:
@@ -109,16 +141,14 @@ class Normalizer:
         if raw.isascii():
             text = raw.lower()
         else:
-            text = raw.translate(_APART)
-            text = "".join(c for c in text if unicodedata.category(c) != "Cf")
-            text = unicodedata.normalize("NFKD", text).lower()
+            text = unicodedata.normalize("NFKD", raw.translate(_APART)).lower()
             accent = _ACCENT if self.style == "paper" else _ACCENT_BUT_LETTERS
             text = unicodedata.normalize("NFC", accent.sub("", text))
         if not (text.isascii() and text.isalnum()):
             text = text.replace("\x00", " ")  # so that \x00 can stand for a number's point
             if self.style == "default":
                 text = _POINT_IN_NUMBER.sub("\x00", text)
-            text = "".join(c if _is_letter(c) else "." if c == "\x00" else " " for c in text)
+            text = text.translate(_PLAIN)
         return " ".join(w for w in text.split() if w not in self.stop_words)
 
 
@@ -179,14 +209,6 @@ def _as_title(row: int, title: Any) -> str | None:
         f"titles: row {row} is {reprlib.repr(title)} ({type(title).__name__}), not text; "
         "convert the column to strings"
     )
-
-
-def _is_letter(char: str) -> bool:
-    """Letters, numbers, and the marks that belong to letters."""
-    category = unicodedata.category(char)
-    return (category[0] in "LN" or category in ("Mn", "Mc")) and ord(
-        char
-    ) not in _VARIATION_SELECTORS
 
 
 def _known_language(language: str | None) -> str | None:

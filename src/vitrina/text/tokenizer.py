@@ -12,7 +12,7 @@ import numpy as np
 import sentencepiece
 
 from vitrina.errors import InputError
-from vitrina.ragged import Ragged
+from vitrina.ragged import Ragged, offsets_of
 from vitrina.text.normalize import Normalizer, as_utf8
 from vitrina.text.words import Words
 
@@ -144,11 +144,12 @@ class TitleTokenizer:
         forms = [
             " ".join(map(self.normalizer.word, raw.decode().split())).split() for raw in raw_words
         ]
-        distinct = list(dict.fromkeys(chain.from_iterable(forms)))
-        encoded = dict(zip(distinct, self._processor.encode(distinct), strict=True))
-        return Ragged.from_lists(
-            list(chain.from_iterable(encoded[form] for form in parts)) for parts in forms
-        )
+        number = {form: i for i, form in enumerate(dict.fromkeys(chain.from_iterable(forms)))}
+        encoded = Ragged.from_lists(self._processor.encode(list(number)))
+        numbers = np.array([number[form] for parts in forms for form in parts], np.int64)
+        pieces = encoded.take(numbers)
+        ends = offsets_of(np.array([len(parts) for parts in forms], np.int64))
+        return Ragged(pieces.values, pieces.offsets[ends])
 
 
 def _normalised(titles: Iterable[str | None], normalizer: Normalizer) -> Iterable[str]:
