@@ -24,7 +24,8 @@ OURS = "vitrina"
 # Of this process alone: getrusage's peak is the parent's, where that was larger.
 PEAK = """
 import re
-print(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024)
+status = open("/proc/self/status").read()
+print(int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) / 1024, flush=True)
 """
 # At the end, without what is a file's and can be let go at any time.
 OWN = PEAK.replace("VmHWM", "RssAnon")
@@ -154,11 +155,16 @@ def by_name(row: dict[str, Any]) -> str:
 
 
 def fresh_process(program: str, *arguments: Path, memory: str = PEAK) -> tuple[float, float]:
-    """Run a Python program in a process of its own: seconds from start to end, MiB at its peak."""
+    """Run a Python program in a process of its own: seconds from start until its work is done (not
+    until the interpreter has put itself away), MiB at its peak."""
     command = [sys.executable, "-c", program + memory, *map(str, arguments)]
     start = time.perf_counter()
-    ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return time.perf_counter() - start, float(ran.stdout.split()[-1])
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = [(line, time.perf_counter()) for line in process.stdout]
+    assert process.returncode == 0
+    peak, done = lines[-1]
+    return done - start, float(peak)
 
 
 def rounded(value: float | None) -> float | None:
