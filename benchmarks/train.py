@@ -4,7 +4,7 @@ of the machine's peak; where a step's time goes.
     python benchmarks/train.py [--quick]
 
 The peer encodes both products of every pair, as the paper's equations read: Embedding + Conv1d +
-max over a padded batch, 4,096 pairs a step (512 with --quick). Both do forward, backward, an AdamW
+max over padded batches, 4,096 pairs a step (512 with --quick). Both do forward, backward, an AdamW
 step and the moving average. Steps alternate.
 """
 
@@ -20,6 +20,7 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -47,8 +48,27 @@ class PlainEncoder(nn.Module):
         self.embedding = nn.Embedding(pieces, 512)
         self.convolutions = nn.ModuleList(nn.Conv1d(512, 128, width) for width in (2, 3, 4, 5))
 
-    def forward(self, pieces: Tensor) -> Tensor:
-        embedded = self.embedding(pieces).transpose(1, 2)
+    def forward(self, titles: list[Tensor]) -> Tensor:
+        """Titles of like length share a padded batch, small enough for the cache, and all take
+        their embeddings at once: six times as fast as one padded batch."""
+        lengths = torch.tensor([len(title) for title in titles])
+        order = lengths.argsort()
+        padded = [
+            pad_sequence([titles[row] for row in rows.tolist()], batch_first=True)
+            for rows in torch.split(order, 64)
+        ]
+        embedded = self.embedding(torch.cat([part.flatten() for part in padded]))
+        pooled = [
+            self.pooled(part.view(*shape, -1).transpose(1, 2))
+            for part, shape in zip(
+                torch.split(embedded, [part.numel() for part in padded]),
+                [part.shape for part in padded],
+                strict=True,
+            )
+        ]
+        return torch.cat(pooled)[order.argsort()]
+
+    def pooled(self, embedded: Tensor) -> Tensor:
         return torch.cat([functional.relu(c(embedded).amax(2)) for c in self.convolutions], 1)
 
 
@@ -71,12 +91,11 @@ class Plain:
         parameters = [p for module in trained for p in module.parameters()]
         self.optimizer = torch.optim.AdamW(parameters, 2e-3, fused=True)
 
-    def padded(self, products: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Tensor:
+    def titles(self, products: np.ndarray[tuple[int], np.dtype[np.int64]]) -> list[Tensor]:
         views = self.data.views.values[self.data.views.offsets[products]]
-        rows = [torch.from_numpy(self.data.titles[view].astype(np.int64)) for view in views]
-        return nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        return [torch.from_numpy(self.data.titles[view].astype(np.int64)) for view in views]
 
-    def direction(self, key: Tensor, query: Tensor, category: Tensor) -> Tensor:
+    def direction(self, key: list[Tensor], query: list[Tensor], category: Tensor) -> Tensor:
         y = self.online(key)
         q = functional.normalize(self.predict(self.project(y)))
         with torch.no_grad():
@@ -86,7 +105,7 @@ class Plain:
         return 0.9 * byol + 0.1 * entropy
 
     def step(self, pairs: np.ndarray[tuple[int, int], np.dtype[np.int64]]) -> None:
-        one, other = self.padded(pairs[:, 0]), self.padded(pairs[:, 1])
+        one, other = self.titles(pairs[:, 0]), self.titles(pairs[:, 1])
         category = torch.from_numpy(self.data.category[pairs].astype(np.int64))
         loss = self.direction(one, other, category[:, 1])
         loss = loss + self.direction(other, one, category[:, 0])
@@ -193,8 +212,8 @@ def parts(name: str, trainer: Trainer, batches: Batches) -> None:
             trainer.step(batch, step)
     groups = {
         "matrix products": ("aten::mm", "aten::addmm"),
-        "look-up, forward": ("_LookUp",),
-        "look-up, backward": ("_LookUpBackward",),
+        "look-up, forward": ("_Convolution",),
+        "look-up, backward": ("_ConvolutionBackward",),
         "optimiser": ("aten::_fused_adamw_",),
         "moving average": ("aten::_foreach_lerp_",),
         "gradient of the embeddings": ("aten::embedding_dense_backward",),

@@ -23,7 +23,8 @@ class Batch:
     """What one step needs, as NumPy arrays.
 
     A *visit* is one product in one session. Titles and pieces are those that occur, each once;
-    numbers with a leading `visit` or `title` point into them.
+    numbers with a leading `visit` or `title` point into them. Behind them lie some that nothing
+    points to: machine code is made and kept for each new size of a matrix, so sizes are few.
 
     Attributes
     ----------
@@ -157,17 +158,28 @@ def make_batch(
         visit_title[key[known]] * len(data.categories) + category[query[known]],
         return_counts=True,
     )
+    more = _few_sizes(len(titles)) - len(titles)
+    last = titles.offsets[-1] + MIN_PIECES * np.arange(1, more + 1)
     return Batch(
-        pieces.astype(np.int64),
-        Ragged(local.astype(np.int32), titles.offsets),
+        np.pad(pieces.astype(np.int64), (0, _few_sizes(len(pieces)) - len(pieces))),
+        Ragged(
+            np.pad(local.astype(np.int32), (0, MIN_PIECES * more)),
+            np.concatenate([titles.offsets, last]),
+        ),
         visit_title,
         np.repeat(np.arange(len(sessions)), lengths),
-        weight / weight.sum(),
+        np.pad(weight / weight.sum(), (0, more)),
         target,
         count.astype(np.float64),
         int(sessions.pairs.sum()),
         int(partners.sum()),
     )
+
+
+def _few_sizes(size: int) -> int:
+    """The next of 16 sizes between a power of two and the next."""
+    unit = 1 << max(0, size.bit_length() - 5)
+    return -(-size // unit) * unit
 
 
 def without_some(titles: Ragged, share: float, rng: np.random.Generator) -> Ragged:

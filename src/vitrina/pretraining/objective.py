@@ -57,7 +57,8 @@ def losses(networks: Networks, batch: Batch, alpha: float) -> Losses:
             logits, tensors["target"], tensors["target_count"], batch.predictions / 2
         )
     total = alpha * alignment + (1 - alpha) * cross_entropy
-    return Losses(total, alignment.detach(), cross_entropy.detach(), y.detach())
+    titles = y.detach()[: int(title.max()) + 1]
+    return Losses(total, alignment.detach(), cross_entropy.detach(), titles)
 
 
 def byol_loss(online: Tensor, target: Tensor, session: Tensor, pairs: int) -> Tensor:
