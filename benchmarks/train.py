@@ -26,10 +26,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench import OURS, SHARED, by_turns, compare, record
 from vitrina import open_source, preset, read_catalogue, sessionize
-from vitrina.pretraining.batches import Batches
+from vitrina.pretraining.batches import Batches, make_batch
 from vitrina.pretraining.dataset import TrainingData
 from vitrina.pretraining.loop import Trainer
 from vitrina.pretraining.networks import faster_torch
+from vitrina.pretraining.objective import losses
 from vitrina.pretraining.settings import Settings
 from vitrina.ragged import Ragged, offsets_of
 
@@ -118,24 +119,41 @@ class Plain:
 
 
 def main() -> None:
-    settings = preset("default", language="en")
+    # equations 1 to 4 as they stand, which the peer has too
+    settings = preset("default", language="en", own_category=False, piece_dropout=0.0)
     journey = open_source("completejourney")
     catalogue = read_catalogue(journey.products)
     sessions = sessionize(journey.events, journey.gap, product_ids=catalogue.product_ids)
-    worlds = {"The Complete Journey": TrainingData.prepare(catalogue, sessions, settings)}
-    goals = {}
+    groceries = TrainingData.prepare(catalogue, sessions, settings)
+    worlds: list[tuple[str, TrainingData, int, float | None]]
+    worlds = [("The Complete Journey", groceries, sessions_for(4096, groceries), None)]
     if SHARED.exists():
         shop = open_ecommerce(settings)
-        worlds["Open e-commerce"], goals["Open e-commerce"] = shop, 12.0
-        tens = "Open e-commerce's products in sessions of 10"
-        worlds[tens], goals[tens] = in_tens(shop), 50.0
+        tens = in_tens(shop)
+        worlds += [
+            ("Open e-commerce", shop, sessions_for(4096, shop), 12.0),
+            ("sessions of 10", tens, sessions_for(4096, tens), 50.0),
+            ("sessions of 10", tens, 400, 50.0),
+        ]
     with faster_torch():  # as `train` does; the peer gains by it too
-        for name, data in worlds.items():
-            trainer = Trainer(data, settings, 10_000, torch.device("cpu"))
-            batches, plain = Batches(data, settings), Plain(data)
-            against_plain(name, trainer, batches, plain, goals.get(name))
+        for source, data, size, goal in worlds:
+            name = f"{source}, {size} sessions a step"
+            ours = replace(settings, batch_size=size)
+            trainer, batches = (
+                Trainer(data, ours, 10_000, torch.device("cpu")),
+                Batches(data, ours),
+            )
+            against_plain(name, trainer, batches, Plain(data), goal)
         steps(name, trainer, batches)
         parts(name, trainer, batches)
+        if not QUICK:
+            to_equal_loss("The Complete Journey", groceries, settings)
+        in_float32("The Complete Journey", groceries, settings)
+
+
+def sessions_for(pairs: int, data: TrainingData) -> int:
+    """How many sessions have so many pairs."""
+    return round(pairs * len(data.sessions) / data.pairs)
 
 
 def open_ecommerce(settings: Settings) -> TrainingData:
@@ -144,7 +162,7 @@ def open_ecommerce(settings: Settings) -> TrainingData:
     events = pl.scan_parquet(folder / "purchases.parquet").select(
         "user", "product_id", timestamp="date"
     )
-    sessions = sessionize(events, 24 * 3600, product_ids=catalogue.product_ids)
+    sessions = sessionize(events, "1439m", product_ids=catalogue.product_ids)  # days
     return TrainingData.prepare(catalogue, sessions, settings)
 
 
@@ -172,7 +190,8 @@ def against_plain(
 
     per_call = 5 * statistics.mean(batches[step].pairs for step in range(100, 120))
     plain_step = (PAIRS, lambda: plain.step(shuffled[:PAIRS]))
-    ours()  # warm
+    for _ in range(3):
+        ours()  # warm
     plain.step(shuffled[:PAIRS])
     peer = "torch, pair by pair"
     rates = by_turns({OURS: (per_call, ours), peer: plain_step}, ROUNDS)
@@ -212,8 +231,8 @@ def parts(name: str, trainer: Trainer, batches: Batches) -> None:
             trainer.step(batch, step)
     groups = {
         "matrix products": ("aten::mm", "aten::addmm"),
-        "look-up, forward": ("_Convolution",),
-        "look-up, backward": ("_ConvolutionBackward",),
+        "look-up, forward": ("_LookUp",),
+        "look-up, backward": ("_LookUpBackward",),
         "optimiser": ("aten::_fused_adamw_",),
         "moving average": ("aten::_foreach_lerp_",),
         "gradient of the embeddings": ("aten::embedding_dense_backward",),
@@ -223,6 +242,52 @@ def parts(name: str, trainer: Trainer, batches: Batches) -> None:
         spent = sum(took.pop(key, 0.0) for key in names)
         record(f"{name}: a step, {group}", spent / 20 / 1e3, "ms")
     record(f"{name}: a step, the rest", sum(took.values()) / 20 / 1e3, "ms")
+
+
+def to_equal_loss(name: str, data: TrainingData, settings: Settings) -> None:
+    """Pairs until a loss on other sessions is reached, drawn one by one as the peer does: against
+    those of as many steps of whole sessions, which share their products."""
+    ways = {
+        "sessions": replace(settings, batch_size=sessions_for(4096, data)),
+        "pairs": replace(settings, batch="pairs", batch_size=4096),
+    }
+    curves = {way: np.array(learning_curve(data, ours, STEPS)) for way, ours in ways.items()}
+    pairs, reached = curves["sessions"][-1]
+    alone = curves["pairs"]
+    first = int(np.argmax(alone[:, 1] <= reached)) if (alone[:, 1] <= reached).any() else -1
+    record(f"{name}: loss after {STEPS} steps of sessions", reached, "")
+    record(f"{name}: loss after {STEPS} steps of single pairs", alone[-1, 1], "")
+    record(f"{name}: pairs to equal loss, single / in sessions", alone[first, 0] / pairs, "")
+
+
+def in_float32(name: str, data: TrainingData, settings: Settings) -> None:
+    """How far the losses lie from those of a run in float32."""
+    ours = learning_curve(data, settings, STEPS)
+    torch.set_float32_matmul_precision("highest")
+    exact = learning_curve(data, settings, STEPS)
+    torch.set_float32_matmul_precision("medium")
+    away = max(abs(a / b - 1) for (_, a), (_, b) in zip(ours, exact, strict=True))
+    figure = f"{name}: largest distance of {STEPS} steps' losses from float32's"
+    record(figure, away, "of the loss", goal=0.01, at_most=True)
+
+
+def learning_curve(data: TrainingData, settings: Settings, steps: int) -> list[tuple[int, float]]:
+    """Pairs trained on and the loss on sessions kept from it, ten times."""
+    kept = len(data.sessions) // 100
+    train = data.sessions.part(kept, len(data.sessions))
+    part = replace(data, sessions=train, pair_ends=offsets_of(train.pairs))
+    trainer, batches = Trainer(part, settings, steps, torch.device("cpu")), Batches(part, settings)
+    others = data.sessions.part(0, kept)
+    held_out = make_batch(data, others, data.views.values[data.views.offsets[others.values]])
+    curve, pairs = [], 0
+    for step in range(steps):
+        trainer.step(batches[step], step)
+        pairs += batches[step].pairs
+        if (step + 1) % (steps // 10) == 0:
+            with torch.no_grad():
+                loss = losses(trainer.networks, held_out, settings.alpha).total.item()
+            curve.append((pairs, loss))
+    return curve
 
 
 if __name__ == "__main__":
