@@ -8,6 +8,7 @@ in the order of time, as a log does. The peer is the plain way in pandas.
 
 from __future__ import annotations
 
+import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -50,10 +51,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder / "all.parquet", EVENTS)
-        seconds, peak = fresh_process(SESSIONIZE, folder / "all.parquet", folder / "all")
+        files = folder / "all.parquet", folder / "all"
+        seconds, peaks = zip(*[fresh_process(SESSIONIZE, *files) for _ in range(5)], strict=True)
         title = f"{EVENTS:,} events, Parquet to sessions"
-        record(title, EVENTS / seconds, "events/s", goal=3e6)
-        record(f"{title}, memory", peak / 1024, "GiB", goal=4, at_most=True)
+        record(f"{title}, median of 5", EVENTS / statistics.median(seconds), "events/s", goal=3e6)
+        record(f"{title}, slowest of 5", EVENTS / max(seconds), "events/s")
+        record(f"{title}, memory", max(peaks) / 1024, "GiB", goal=4, at_most=True)
         write(folder / "some.parquet", PLAIN)
         rates: dict[str, list[float]] = {OURS: [], "pandas": []}
         for _ in range(3):

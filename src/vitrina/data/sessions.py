@@ -6,12 +6,14 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow.compute as pc
 
+from vitrina.compiled import compiled
 from vitrina.data.tables import Source, describe, encode, ids, readable, require_columns, scan
 from vitrina.errors import InputError
 from vitrina.ragged import Ragged, offsets_of
@@ -151,15 +153,14 @@ def sessionize(
     counts = {"events": len(visits)}
     visits, ticks_a_second = _valid(visits, columns, where, counts)
     user, row, product_ids = _numbered(visits, columns, where, product_ids)
-    user, time, row = _ordered(user, visits["time"].to_numpy(), row)
+    time = visits["time"].to_numpy()
     del visits
+    user, time, row = _ordered(user, time, row)
 
     # gaps are compared in whole ticks: a difference of ticks is <= gap iff <= the gap rounded down
-    gap_ticks = limit // _MICROSECOND * ticks_a_second // 1_000_000
-    starts = np.ones(len(user), np.bool_)
-    starts[1:] = (user[1:] != user[:-1]) | (np.diff(time) > gap_ticks)
-    session: npt.NDArray[np.int64] = np.cumsum(starts, dtype=np.int64)
-    del user, time, starts
+    gap_ticks = min(limit // _MICROSECOND * ticks_a_second // 1_000_000, 2**63 - 1)
+    session: npt.NDArray[np.int32] = _session_of(user, time, gap_ticks)
+    del user, time
 
     known = row >= 0
     counts["not_in_catalogue"] = len(row) - int(known.sum())
@@ -254,7 +255,8 @@ def _ticks_of_numbers(time: pl.Series) -> tuple[pl.Series, int]:
     if not whole:
         time = time.cast(pl.Float64)
         time = time.set(~time.is_finite(), None)
-    median = time.abs().median()
+    known = time.drop_nulls()  # a million of them tell the unit as well as all, in little memory
+    median = known.gather_every(max(1, len(known) // 1_000_000)).abs().median()
     if not isinstance(median, int | float):
         return time.cast(pl.Int64), 1
     if 19_000_101 <= median <= 21_001_231:  # as seconds: days in 1970
@@ -330,8 +332,7 @@ def _ordered(
     user: npt.NDArray[np.int32], time: npt.NDArray[np.int64], row: npt.NDArray[np.int32]
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.int32]]:
     """Sort by user, then time; ties keep their order."""
-    step = np.diff(user)
-    if not bool(((step > 0) | ((step == 0) & (np.diff(time) >= 0))).all()):
+    if not _in_order(user, time):
         table = pl.DataFrame({"user": user, "time": time, "row": row})
         # two stable sorts by one key each take a third of the time of one sort by two keys, and
         # a log is often in order of time already
@@ -342,8 +343,34 @@ def _ordered(
     return user, time, row
 
 
+# Compiled, because NumPy would make several arrays as long as the events for each of these: what
+# takes time here is memory.
+
+
+@compiled
+def _in_order(user: Any, time: Any) -> bool:
+    for visit in range(1, len(user)):
+        before = visit - 1
+        if user[visit] < user[before] or (
+            user[visit] == user[before] and time[visit] < time[before]
+        ):
+            return False
+    return True
+
+
+@compiled
+def _session_of(user: Any, time: Any, gap: int) -> Any:
+    """The session of every visit, from 0: a user's visits with no pause longer than the gap."""
+    session = np.zeros(len(user), np.int32)
+    for visit in range(1, len(user)):
+        before = visit - 1
+        away = user[visit] != user[before] or time[visit] - time[before] > gap
+        session[visit] = session[before] + away
+    return session
+
+
 def _first_visits(
-    session: npt.NDArray[np.int64], row: npt.NDArray[np.int32], n_products: int
+    session: npt.NDArray[np.int32], row: npt.NDArray[np.int32], n_products: int
 ) -> npt.NDArray[np.bool_]:
     """Whether a visit is the first of its product in its session; sessions in ascending order."""
     # the keys of a session lie together, so this sort has little to move and beats a hash table
