@@ -42,6 +42,8 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/encode.py --quick
 	$(BIN)/python benchmarks/one.py
 	$(BIN)/python benchmarks/embed.py 500000
+	$(BIN)/python benchmarks/sessions.py 5000000
+	$(BIN)/python benchmarks/store.py 10000000
 	$(BIN)/python benchmarks/train.py --quick
 
 clean:
