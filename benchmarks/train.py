@@ -50,23 +50,19 @@ class PlainEncoder(nn.Module):
         self.convolutions = nn.ModuleList(nn.Conv1d(512, 128, width) for width in (2, 3, 4, 5))
 
     def forward(self, titles: list[Tensor]) -> Tensor:
-        """Titles of like length share a padded batch, small enough for the cache, and all take
-        their embeddings at once: six times as fast as one padded batch."""
-        lengths = torch.tensor([len(title) for title in titles])
-        order = lengths.argsort()
-        padded = [
-            pad_sequence([titles[row] for row in rows.tolist()], batch_first=True)
-            for rows in torch.split(order, 64)
-        ]
-        embedded = self.embedding(torch.cat([part.flatten() for part in padded]))
-        pooled = [
-            self.pooled(part.view(*shape, -1).transpose(1, 2))
-            for part, shape in zip(
-                torch.split(embedded, [part.numel() for part in padded]),
-                [part.shape for part in padded],
-                strict=True,
-            )
-        ]
+        """Titles of like length share a padded batch, small enough for the cache; a thousand take
+        their embeddings at once: six times as fast as one padded batch of all."""
+        order = torch.tensor([len(title) for title in titles]).argsort()
+        pooled = []
+        for some in torch.split(order, 1024):
+            padded = [
+                pad_sequence([titles[row] for row in rows.tolist()], batch_first=True)
+                for rows in torch.split(some, 64)
+            ]
+            embedded = self.embedding(torch.cat([part.flatten() for part in padded]))
+            parts = torch.split(embedded, [part.numel() for part in padded])
+            for part, same in zip(padded, parts, strict=True):
+                pooled.append(self.pooled(same.view(*part.shape, -1).transpose(1, 2)))
         return torch.cat(pooled)[order.argsort()]
 
     def pooled(self, embedded: Tensor) -> Tensor:
