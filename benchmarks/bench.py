@@ -34,10 +34,11 @@ Work: TypeAlias = tuple[float, Callable[[], object]]  # how many items, and what
 
 def by_turns(contenders: Mapping[str, Work], rounds: int) -> dict[str, list[float]]:
     """Items a second of each contender: each once a round, so that what else the machine does falls
-    on all of them alike."""
+    on all of them alike; with caches and memory as a run of its own before has left them."""
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, (items, work) in contenders.items():
+            work()
             start = time.perf_counter()
             work()
             rates[name].append(items / (time.perf_counter() - start))

@@ -155,7 +155,7 @@ class EncoderWeights:
         }
         text = json.dumps(config, indent=1, ensure_ascii=False)
         (folder / "config.json").write_text(text + "\n", "utf-8")
-        card = "\n".join([self.model_card(), *[findings] * bool(findings)])
+        card = self.model_card() + (f"\n{findings}" if findings else "")
         (folder / "README.md").write_text(card, "utf-8")
         seal(folder, KIND, FORMAT_VERSION)
 

@@ -287,25 +287,18 @@ def _sections(
 def _retrieval(rows: pl.DataFrame, encoder: str) -> list[_Block]:
     blocks = [_text(_ON_RETRIEVAL.format(users=HELD_OUT_USERS, popularity=MOST_VISITED))]
     for (task,), part in rows.group_by("task", maintain_order=True):
-        models = part["model"].unique(maintain_order=True).to_list()
-        metrics = part["metric"].unique(maintain_order=True).to_list()
-        cells: dict[tuple[str, str], str] = {}
-        strong = set()
-        for row in part.iter_rows(named=True):
-            half = 1.96 * row["std"] / math.sqrt(row["samples"])
-            cells[row["model"], row["metric"]] = f"{row['mean']:.3f} ± {half:.3f}"
-        for j, metric in enumerate(metrics, start=1):
-            of_metric = part.filter(metric=metric)
-            best = of_metric.filter(pl.col("mean") == pl.col("mean").max())["model"]
-            strong |= {(models.index(model), j) for model in best}
-        own = models.index(encoder) if encoder in models else None
-        filled = [[model, *(cells.get((model, m)) for m in metrics)] for model in models]
-        heads = [
-            f"{metric}, {part.filter(metric=metric)['samples'][0]:,} queries" for metric in metrics
-        ]
-        blocks.append(
-            _fold(str(task), [Table(["model", *heads], filled, strong, own)], opened=True)
+        counts = part.group_by("metric", maintain_order=True).agg(pl.col("samples").first())
+        heads = {metric: f"{metric}, {samples:,} queries" for metric, samples in counts.rows()}
+        shown = pl.format(
+            "{} ± {}",
+            *(
+                of.map_elements(lambda number: f"{number:.3f}", pl.String)
+                for of in (pl.col("mean"), 1.96 * pl.col("std") / pl.col("samples").sqrt())
+            ),
         )
+        strong = pl.col("mean") == pl.col("mean").max().over("metric")
+        table = _crossed(part.with_columns(shown=shown, strong=strong), "metric", heads, encoder)
+        blocks.append(_fold(str(task), [table], opened=True))
     return blocks
 
 
@@ -347,24 +340,31 @@ def _styles(curves: pl.DataFrame, encoder: str) -> dict[str, Style]:
     return styles_of(models, encoder, untrained)
 
 
-def _by_size(rows: pl.DataFrame, corner: str, encoder: str) -> Table:
-    """Models by sizes; `rows` has the columns model, size, shown (text) and strong."""
-    sizes = rows["size"].unique().sort().to_list()
-    models = rows["model"].unique(maintain_order=True).to_list()
+def _crossed(
+    rows: pl.DataFrame, by: str, heads: Mapping[Any, str], encoder: str, corner: str = "model"
+) -> Table:
+    """Models by the values of a column, which have these heads; `rows` has the columns model, that
+    one, shown (text) and strong."""
+    models, values = rows["model"].unique(maintain_order=True).to_list(), list(heads)
     cells = {
-        (model, size): (shown, strong)
-        for model, size, shown, strong in rows.select("model", "size", "shown", "strong").rows()
+        (model, value): (shown, strong)
+        for model, value, shown, strong in rows.select("model", by, "shown", "strong").rows()
     }
     return Table(
-        [corner, *(f"{size:,} labels" for size in sizes)],
-        [[model, *(cells.get((model, size), (None,))[0] for size in sizes)] for model in models],
+        [corner, *heads.values()],
+        [[model, *(cells.get((model, value), (None,))[0] for value in values)] for model in models],
         {
-            (models.index(model), 1 + sizes.index(size))
-            for (model, size), (_, strong) in cells.items()
+            (models.index(model), 1 + values.index(value))
+            for (model, value), (_, strong) in cells.items()
             if strong
         },
         models.index(encoder) if encoder in models else None,
     )
+
+
+def _by_size(rows: pl.DataFrame, corner: str, encoder: str) -> Table:
+    heads = {size: f"{size:,} labels" for size in rows["size"].unique().sort().to_list()}
+    return _crossed(rows, "size", heads, encoder, corner)
 
 
 def _best(metric: str = "auc") -> pl.Expr:
@@ -384,10 +384,9 @@ def _mean(means: pl.DataFrame, encoder: str) -> Table:
         shown=pl.struct("mean", "tasks", "of").map_elements(shown, pl.String),
         strong=complete & (pl.col("mean") == pl.col("mean").filter(complete).max().over("size")),
     )
-    table = _by_size(rows, "mean AUC", encoder)
     sizes = sorted(means.select("size", "of").unique().rows())
-    heads = [f"{size:,} labels, {tasks} task{'s' * (tasks > 1)}" for size, tasks in sizes]
-    return table._replace(columns=[table.columns[0], *heads])
+    heads = {size: f"{size:,} labels, {tasks} task{'s' * (tasks > 1)}" for size, tasks in sizes}
+    return _crossed(rows, "size", heads, encoder, "mean AUC")
 
 
 def _metric(rows: pl.DataFrame, encoder: str) -> Table:
