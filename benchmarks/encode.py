@@ -80,7 +80,6 @@ def kernel(source: str, weights: EncoderWeights, titles: list[str]) -> None:
             lambda: [copied.view(np.uint64).max() for _ in range(round(reading / copied.nbytes))],
         ),
     }
-    work()
     rates = by_turns(contenders, ROUNDS)
     name = f"{source}, int8: pieces → vectors, one thread"
     compare(name, rates, "titles of 12 pieces/s", {})

@@ -17,9 +17,9 @@ import polars as pl
 from bench import record
 from vitrina import TitleEncoder
 from vitrina.baselines.linear import OnVectors
-from vitrina.downstream.classifier import features_of
 from vitrina.downstream.protocol import Task, learning_curve, subsamples
 from vitrina.downstream.tasks import read_tasks
+from vitrina.encoder.title_encoder import unit_length
 from vitrina.encoder.weights import EncoderWeights
 
 SIZES, SAMPLES = (100, 1_000), 10
@@ -49,18 +49,12 @@ def main() -> None:
 
 def compared(weights: EncoderWeights, task: Task) -> tuple[pl.DataFrame, float]:
     """The learning curves on both tables, and the lowest cosine of a title's two vectors."""
-    exact, small = (
-        features_of(TitleEncoder(weights, table=table).encode(task.titles))
-        for table in ("float32", "int8")
-    )
+    exact = TitleEncoder(weights, table="float32").encode(task.titles)
+    small = TitleEncoder(weights, table="int8").encode(task.titles)
     models = [OnVectors(name="float32", vectors=exact), OnVectors(name="int8", vectors=small)]
     curve = learning_curve(task, models, subsamples(task, SIZES, SAMPLES))
-    some = np.linalg.norm(exact, axis=1) > 0
-    cosine = (
-        np.sum(exact * small, axis=1)[some]
-        / (np.linalg.norm(exact, axis=1) * np.linalg.norm(small, axis=1))[some]
-    )
-    return curve, float(cosine.min())
+    cosine = np.sum(unit_length(exact) * unit_length(small), axis=1)
+    return curve, float(cosine[exact.any(axis=1)].min())
 
 
 if __name__ == "__main__":

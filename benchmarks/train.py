@@ -136,10 +136,8 @@ def main() -> None:
         for source, data, size, goal in worlds:
             name = f"{source}, {size} sessions a step"
             ours = replace(settings, batch_size=size)
-            trainer, batches = (
-                Trainer(data, ours, 10_000, torch.device("cpu")),
-                Batches(data, ours),
-            )
+            trainer = Trainer(data, ours, 10_000, torch.device("cpu"))
+            batches = Batches(data, ours)
             against_plain(name, trainer, batches, Plain(data), goal)
         steps(name, trainer, batches)
         parts(name, trainer, batches)
@@ -167,7 +165,12 @@ def in_tens(data: TrainingData) -> TrainingData:
     """Sessions as the paper has them: ten products each, here drawn at random."""
     rng = np.random.default_rng(0)
     drawn = rng.integers(0, len(data.category), (len(data.sessions.values) // 10, 10))
-    sessions = Ragged(drawn.ravel().astype(np.int32), np.arange(0, drawn.size + 1, 10))
+    return of_sessions(
+        data, Ragged(drawn.ravel().astype(np.int32), np.arange(0, drawn.size + 1, 10))
+    )
+
+
+def of_sessions(data: TrainingData, sessions: Ragged) -> TrainingData:
     return replace(data, sessions=sessions, pair_ends=offsets_of(sessions.pairs))
 
 
@@ -189,9 +192,6 @@ def against_plain(
     # one title of a thousand pieces makes a batch slow, so each step has another
     parts = cycle(np.split(shuffled, range(PAIRS, len(shuffled), PAIRS))[:-1])
     plain_step = (PAIRS, lambda: plain.step(next(parts)))
-    for _ in range(3):
-        ours()  # warm
-    plain.step(next(parts))
     peer = "torch, pair by pair"
     rates = by_turns({OURS: (per_call, ours), peer: plain_step}, ROUNDS)
     compare(f"{name}: training", rates, "pairs/s", {} if goal is None else {peer: goal})
@@ -273,15 +273,15 @@ def in_float32(name: str, data: TrainingData, settings: Settings) -> None:
 def learning_curve(data: TrainingData, settings: Settings, steps: int) -> list[tuple[int, float]]:
     """Pairs trained on and the loss on sessions kept from it, ten times."""
     kept = len(data.sessions) // 100
-    train = data.sessions.part(kept, len(data.sessions))
-    part = replace(data, sessions=train, pair_ends=offsets_of(train.pairs))
+    part = of_sessions(data, data.sessions.part(kept, len(data.sessions)))
     trainer, batches = Trainer(part, settings, steps, torch.device("cpu")), Batches(part, settings)
     others = data.sessions.part(0, kept)
     held_out = make_batch(data, others, data.views.values[data.views.offsets[others.values]])
     curve, pairs = [], 0
     for step in range(steps):
-        trainer.step(batches[step], step)
-        pairs += batches[step].pairs
+        batch = batches[step]
+        trainer.step(batch, step)
+        pairs += batch.pairs
         if (step + 1) % (steps // 10) == 0:
             with torch.no_grad():
                 loss = losses(trainer.networks, held_out, settings.alpha).total.item()

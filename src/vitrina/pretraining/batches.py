@@ -158,10 +158,10 @@ def make_batch(
         visit_title[key[known]] * len(data.categories) + category[query[known]],
         return_counts=True,
     )
-    more = _few_sizes(len(titles)) - len(titles)
+    more = _to_fill(len(titles))
     last = titles.offsets[-1] + MIN_PIECES * np.arange(1, more + 1)
     return Batch(
-        np.pad(pieces.astype(np.int64), (0, _few_sizes(len(pieces)) - len(pieces))),
+        np.pad(pieces.astype(np.int64), (0, _to_fill(len(pieces)))),
         Ragged(
             np.pad(local.astype(np.int32), (0, MIN_PIECES * more)),
             np.concatenate([titles.offsets, last]),
@@ -176,10 +176,9 @@ def make_batch(
     )
 
 
-def _few_sizes(size: int) -> int:
-    """The next of 16 sizes between a power of two and the next."""
-    unit = 1 << max(0, size.bit_length() - 5)
-    return -(-size // unit) * unit
+def _to_fill(size: int) -> int:
+    """How many are missing to the next of 16 sizes between a power of two and the next."""
+    return -size % (1 << max(0, size.bit_length() - 5))
 
 
 def without_some(titles: Ragged, share: float, rng: np.random.Generator) -> Ragged:

@@ -57,7 +57,7 @@ def losses(networks: Networks, batch: Batch, alpha: float) -> Losses:
             logits, tensors["target"], tensors["target_count"], batch.predictions / 2
         )
     total = alpha * alignment + (1 - alpha) * cross_entropy
-    titles = y.detach()[: int(title.max()) + 1]
+    titles = y.detach()[: int(batch.visit_title.max()) + 1]
     return Losses(total, alignment.detach(), cross_entropy.detach(), titles)
 
 

@@ -285,19 +285,18 @@ def _sections(
 
 
 def _retrieval(rows: pl.DataFrame, encoder: str) -> list[_Block]:
+    def shown(row: dict[str, Any]) -> str:
+        return f"{row['mean']:.3f} ± {1.96 * row['std'] / math.sqrt(row['samples']):.3f}"
+
     blocks = [_text(_ON_RETRIEVAL.format(users=HELD_OUT_USERS, popularity=MOST_VISITED))]
     for (task,), part in rows.group_by("task", maintain_order=True):
         counts = part.group_by("metric", maintain_order=True).agg(pl.col("samples").first())
         heads = {metric: f"{metric}, {samples:,} queries" for metric, samples in counts.rows()}
-        shown = pl.format(
-            "{} ± {}",
-            *(
-                of.map_elements(lambda number: f"{number:.3f}", pl.String)
-                for of in (pl.col("mean"), 1.96 * pl.col("std") / pl.col("samples").sqrt())
-            ),
+        own = part.with_columns(
+            shown=pl.struct("mean", "std", "samples").map_elements(shown, pl.String),
+            strong=pl.col("mean") == pl.col("mean").max().over("metric"),
         )
-        strong = pl.col("mean") == pl.col("mean").max().over("metric")
-        table = _crossed(part.with_columns(shown=shown, strong=strong), "metric", heads, encoder)
+        table = _crossed(own, "metric", heads, encoder)
         blocks.append(_fold(str(task), [table], opened=True))
     return blocks
 

@@ -110,8 +110,8 @@ def _hashed(value: Any, byte: Any) -> Any:
 
 
 @compiled
-def _slot(value: Any, slots: Any) -> Any:
-    return (value ^ (value >> np.uint64(32))) & np.uint64(len(slots) - 1)
+def _slot(value: Any, mask: Any) -> Any:
+    return (value ^ (value >> np.uint64(32))) & mask
 
 
 @compiled
@@ -140,7 +140,7 @@ def _look_up(
             while at < stop and not _is_space(data[at]):
                 value = _hashed(value, data[at])
                 at += 1
-            slot = _slot(value, slots)
+            slot = _slot(value, mask)
             while True:
                 record = slots[slot]
                 if record < 0 or record >= used:  # a later word lies behind all earlier ones
@@ -200,7 +200,7 @@ def _insert(records: Any, octets: Any, slots: Any, at: int, stop: int) -> None:
         value = _START
         for byte in range(4 * key, 4 * key + records[at + 1]):
             value = _hashed(value, octets[byte])
-        slot = _slot(value, slots)
+        slot = _slot(value, mask)
         while slots[slot] >= 0:
             slot = (slot + np.uint64(1)) & mask
         slots[slot] = at
