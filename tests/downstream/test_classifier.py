@@ -18,9 +18,11 @@ from sklearn.preprocessing import normalize
 from vitrina.data.sources import completejourney_tables
 from vitrina.downstream import classifier as module
 from vitrina.downstream.classifier import TitleClassifier
+from vitrina.downstream.linear import chosen, features_of
 from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.encoder.weights import initial_weights
 from vitrina.errors import InputError
+from vitrina.files import seal
 from vitrina.text.normalize import Normalizer
 from vitrina.text.tokenizer import TitleTokenizer
 
@@ -119,6 +121,38 @@ def test_a_saved_classifier_may_have_no_words(encoder, products, tmp_path):
     assert (again.lexical, again.lexical_) == (False, None)
     np.testing.assert_array_equal(
         again.decision_function(products["title"]), model.decision_function(products["title"])
+    )
+
+
+def test_how_much_vectors_weigh_is_chosen_and_kept(encoder, products, tmp_path):
+    titles = products["title"].unique(maintain_order=True)
+    labels = [len(title.split()) > 4 for title in titles]
+    assert len(titles) > 300
+    model = TitleClassifier(encoder).fit(titles, labels)
+    normalizer = encoder.weights.tokenizer.normalizer
+    vectors = features_of(encoder.transform(titles))
+    assert model.setting_ == chosen("binary", np.array(labels), 2, vectors, normalizer(titles))
+    model.save(tmp_path / "model")
+    again = TitleClassifier.load(tmp_path / "model")
+    assert (again.C, again.setting_) == (None, model.setting_)
+    np.testing.assert_array_equal(again.decision_function(titles), model.decision_function(titles))
+    fixed = TitleClassifier(encoder, C=model.setting_.C).fit(titles, labels)
+    assert fixed.setting_ == (1.5, model.setting_.C)
+
+
+def test_classifiers_of_before_weigh_vectors_as_they_did(encoder, products, tmp_path):
+    model = TitleClassifier(encoder, C=2.0).fit(products["title"], products["brand"])
+    model.save(tmp_path / "model")
+    file = tmp_path / "model" / "config.json"
+    config = json.loads(file.read_text("utf-8"))
+    del config["setting"]
+    file.write_text(json.dumps(config), "utf-8")
+    (tmp_path / "model" / "manifest.json").unlink()
+    seal(tmp_path / "model", module.KIND, 2)
+    again = TitleClassifier.load(tmp_path / "model")
+    assert again.setting_ == (1.5, 2.0)
+    np.testing.assert_array_equal(
+        again.predict_proba(products["title"]), model.predict_proba(products["title"])
     )
 
 

@@ -16,14 +16,15 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.preprocessing import normalize
 
-from vitrina.baselines.linear import OnVectors, fit_linear
-from vitrina.downstream.classifier import STRENGTH, beside, features_of
+from vitrina.baselines.linear import OnVectors
 from vitrina.downstream.lexical import Lexical
+from vitrina.downstream.linear import FEW_LABELS, beside, chosen, features_of, fit_linear
 from vitrina.downstream.protocol import Fitted, Rows, Task, VectorModel
 from vitrina.downstream.tasks import SessionSource
 from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.encoder.weights import initial_weights
 from vitrina.files import file_digest
+from vitrina.pretraining.settings import Settings, preset
 
 _TIMED = 20_000  # titles whose encoding is timed
 
@@ -66,7 +67,13 @@ class FrozenEncoder(VectorModel):
             origin = {name: source.digest for name, source in self.sources.items()}
         own = {"origin": origin, "untrained": self.untrained, "sessions": self.sessions}
         own["lexical"] = self.lexical
-        return {"model": "FrozenEncoder", **own, **self.changes}
+        # whole, not as changes: a new default makes another model
+        recipe = {} if self.saved is not None else self._recipe().asdict()
+        return {"model": "FrozenEncoder", **own, **recipe}
+
+    def _recipe(self, **more: Any) -> Settings:
+        changes = {**more, **self.changes}
+        return preset(changes.pop("preset", "default"), **changes)
 
     def suits(self, task: Task) -> bool:
         return self.saved is not None or task.sessions in self.sources
@@ -100,16 +107,17 @@ class FrozenEncoder(VectorModel):
         if not self.lexical:
             return OnVectors(name=self.name, vectors=vectors).fit(task, rows, seed)
         forms = _forms(self.encoder_of(task), task)
-        lexical = Lexical.of([forms[row] for row in rows])
+        own, labels = [forms[row] for row in rows], task.labels[rows]
+        setting = chosen(task.kind, labels, len(task.classes), features_of(vectors[rows]), own)
+        lexical = Lexical.of(own)
 
         def features(rows: Rows) -> Any:
-            return beside(features_of(vectors[rows]), lexical([forms[row] for row in rows]))
+            words = lexical([forms[row] for row in rows])
+            return beside(features_of(vectors[rows]), words, setting.weight)
 
-        score, size = fit_linear(
-            task.kind, features(rows), task.labels[rows], len(task.classes), STRENGTH
-        )
+        score, size = fit_linear(task.kind, features(rows), labels, len(task.classes), setting.C)
         size += sum(array.nbytes for array in lexical)
-        return Fitted(lambda rows: score(features(rows)), size)
+        return Fitted(lambda rows: score(features(rows)), size, setting._asdict())
 
     def vectors(self, task: Task) -> Any:
         """The encoder's, or beside them those of the words, as many as the task's titles have."""
@@ -117,14 +125,14 @@ class FrozenEncoder(VectorModel):
         if not self.lexical:
             return vectors
         forms = _forms(self.encoder_of(task), task)
-        return normalize(beside(vectors, Lexical.of(forms)(forms)))
+        return normalize(beside(vectors, Lexical.of(forms)(forms), FEW_LABELS.weight))
 
     def encoder_of(self, task: Task) -> Path:
         """The folder of the encoder that this task's titles go through, once prepared."""
         if self.saved is not None:
             return self.saved
         source = self.sources[task.sessions]
-        made = [source.digest, self.sessions, self.untrained, dict(self.changes)]
+        made = [source.digest, self.sessions, self.untrained, self._recipe().asdict()]
         content = json.dumps(made, sort_keys=True)
         digest = hashlib.sha256(content.encode()).hexdigest()[:8]
         return self.folder / "encoders" / f"{source.name}-{digest}"
@@ -134,7 +142,6 @@ class FrozenEncoder(VectorModel):
         if path.exists():
             return
         from vitrina.pretraining.dataset import TrainingData
-        from vitrina.pretraining.settings import preset
         from vitrina.pretraining.train import RunFolder, train
 
         prepared = RunFolder.of(path).prepared
@@ -146,8 +153,7 @@ class FrozenEncoder(VectorModel):
                 rng = np.random.default_rng(0)
                 some = np.sort(rng.choice(len(sessions.products), self.sessions, replace=False))
                 sessions = replace(sessions, products=sessions.products.take(some))
-        changes = {"language": source.language, **self.changes}
-        settings = preset(changes.pop("preset", "default"), **changes)
+        settings = self._recipe(language=source.language)
         if self.untrained and catalogue is not None and sessions is not None:
             tokenizer = TrainingData.prepare(catalogue, sessions, settings).tokenizer
             TitleEncoder(initial_weights(tokenizer, seed=settings.seed)).save(path)

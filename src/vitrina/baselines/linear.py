@@ -2,67 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
-from sklearn.linear_model import Ridge
 from sklearn.preprocessing import normalize
-from threadpoolctl import threadpool_limits
 
-from vitrina.downstream.classifier import features_of, regression
-from vitrina.downstream.metrics import Kind
-from vitrina.downstream.protocol import (
-    Fitted,
-    Labels,
-    Model,
-    Rows,
-    Scores,
-    Task,
-    VectorModel,
-    over_classes,
-)
-
-Features: TypeAlias = Any  # (n, d) array or sparse matrix, float64
-Linear: TypeAlias = tuple[Callable[[Features], Scores], int]
-
-
-def fit_linear(
-    kind: Kind, features: Features, labels: Labels, classes: int = 2, C: float = 1.0
-) -> Linear:
-    """The linear model of a kind of task: the paper's logistic regression (§4), one against the
-    rest for several classes, ridge regression for numbers. C is the inverse strength of its
-    regularisation.
-
-    A class without rows gets the same score everywhere, below all others'.
-
-    Returns
-    -------
-    features -> scores, and the number of bytes of its coefficients
-    """
-    # one BLAS thread: sums in one order, so the same result however many processors there are
-    with threadpool_limits(1, "blas"):
-        if kind == "regression":
-            models = [Ridge(alpha=1 / C).fit(features, labels)]
-        elif kind == "binary":
-            models = [regression(C).fit(features, labels)]
-        else:
-            known = np.unique(labels)
-            models = [regression(C).fit(features, labels == k) for k in known]
-
-    def score(features: Features) -> Scores:
-        with threadpool_limits(1, "blas"):
-            if kind == "regression":
-                return np.asarray(models[0].predict(features), np.float64)
-            columns = [model.decision_function(features) for model in models]
-        if kind == "binary":
-            return np.asarray(columns[0], np.float64)
-        return over_classes(np.column_stack(columns), known, classes)
-
-    return score, sum(model.coef_.nbytes + 8 for model in models)
+from vitrina.downstream.linear import features_of, fit_linear
+from vitrina.downstream.protocol import Fitted, Model, Rows, Task, VectorModel
 
 
 @dataclass(frozen=True, kw_only=True)

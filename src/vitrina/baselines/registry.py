@@ -21,7 +21,6 @@ from vitrina.baselines.transformer import StaticEmbedding, Transformer, model_la
 from vitrina.downstream.protocol import Model
 from vitrina.downstream.tasks import SessionSource
 from vitrina.errors import InputError
-from vitrina.pretraining.settings import Settings
 
 BETO = "dccuchile/bert-base-spanish-wwm-uncased"
 
@@ -49,7 +48,7 @@ class Setup:
         self, name: str, *, untrained: bool = False, lexical: bool = False, **changes: Any
     ) -> FrozenEncoder:
         """A model with an encoder that is pre-trained on each task's sessions."""
-        changes = {"seed": self.seed, "alpha": Settings.alpha, **changes}
+        changes = {"seed": self.seed, **changes}
         return FrozenEncoder(
             name=name,
             folder=self.folder,
@@ -118,7 +117,7 @@ MODELS: Mapping[str, Callable[[Setup, str], Model]] = MappingProxyType(
     {
         "encoder": lambda setup, argument: setup.frozen("encoder", lexical=True),
         "encoder-alone": _alone,
-        "paper": lambda setup, argument: setup.frozen("paper preset", preset="paper", alpha=0.9),
+        "paper": lambda setup, argument: setup.frozen("paper preset", preset="paper"),
         "random": _random,
         "simclr": lambda setup, argument: setup.frozen(
             "SimCLR encoder", objective="simclr", alpha=0.9

@@ -34,7 +34,7 @@ from vitrina.errors import InputError
 from vitrina.files import write_json
 from vitrina.progress import Progress
 
-_FORMAT = 1  # a change of the protocol makes the cells of before useless
+_FORMAT = 2  # a change of the protocol makes the cells of before useless
 _COST_SIZE = 1_000  # labels for which the report says how long fitting takes
 
 Record = dict[str, Any]

@@ -15,29 +15,32 @@ import numpy.typing as npt
 import polars as pl
 import safetensors.numpy
 import sklearn
-from scipy.sparse import csr_matrix, hstack  # type: ignore[import-untyped]
 from scipy.special import expit, log_expit, softmax  # type: ignore[import-untyped]
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
 
 import vitrina
 from vitrina.columns import as_list, is_missing
 from vitrina.downstream.lexical import Lexical
-from vitrina.encoder.title_encoder import TitleEncoder, unit_length
+from vitrina.downstream.linear import (
+    FEW_LABELS,
+    Setting,
+    beside,
+    chosen,
+    features_of,
+    regression,
+)
+from vitrina.downstream.metrics import Kind
+from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.encoder.weights import EncoderWeights
 from vitrina.errors import InputError
 from vitrina.files import atomic_path, check_sealed, refuse_existing, seal
 from vitrina.text.normalize import as_titles
 
-FORMAT_VERSION = 2  # 1: without words
+FORMAT_VERSION = 3  # 1: without words; 2: the vectors' weight was always 1.5
 KIND = "vitrina classifier"
 
-STRENGTH = 2.0
-"""Inverse strength C of the regularisation, with words beside the vectors."""
-
 _REMEMBERED = 100_000  # titles an encoder: 200 MB of vectors at most
-_WEIGHT = 1.5  # of vectors beside words: best from 100 to 10,000 labels (docs/results/ablation.md)
 _CHUNK = 16_384  # rows scored at once, so that memory doesn't grow with the number of titles
 
 # Clones of an encoder share its weights, so the folds and candidates of a search share this too.
@@ -51,7 +54,9 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     on the TF-IDF of the titles' words and character n-grams.
 
     The vectors carry far with few labels, the words with many; together they were best of these on
-    average at every number of labels. ``lexical=False, C=1.0`` is the paper's classifier.
+    average at every number of labels. With 300 labelled titles or more, cross-validation chooses
+    how much the vectors weigh and C (see `vitrina.downstream.linear.chosen`), which takes about
+    ten times as long as the fit. ``lexical=False, C=1.0`` is the paper's classifier.
 
     liblinear with at most 1,000 iterations, all else as scikit-learn has it; more than two
     classes are fitted one against the rest. Vectors are brought to unit length first, which the
@@ -67,8 +72,9 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     encoder : TitleEncoder
-    C : float
-        Inverse strength of the regularisation, more than 0.
+    C : float or None
+        Inverse strength of the regularisation, more than 0; None to choose it, and the weight of
+        the vectors beside the words.
     lexical : bool
         Whether words and n-grams count beside the vectors.
 
@@ -77,6 +83,8 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     classes_ : array of shape (k,), str, int64 or bool, sorted
     lexical_ : Lexical or None
         The d words and n-grams that have a coefficient.
+    setting_ : Setting
+        Weight of the vectors beside the words, and C, as given or chosen.
     coef_ : (1, 512 + d) float64 for two classes, else (k, 512 + d)
     intercept_ : (1,) or (k,) float64
 
@@ -87,7 +95,7 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     array([[0.86, 0.14]])
     """
 
-    def __init__(self, encoder: TitleEncoder, C: float = STRENGTH, lexical: bool = True) -> None:
+    def __init__(self, encoder: TitleEncoder, C: float | None = None, lexical: bool = True) -> None:
         self.encoder = encoder
         self.C = C
         self.lexical = lexical
@@ -108,8 +116,10 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         encoder = self._checked_encoder()
         strength = float(self.C) if isinstance(self.C, Real) else math.nan
-        if not 0 < strength < math.inf:
-            raise InputError(f"C: {self.C!r} is not a number above 0; the default is 1.0")
+        if self.C is not None and not 0 < strength < math.inf:
+            raise InputError(
+                f"C: {self.C!r} is not a number above 0; give one, or None to have it chosen"
+            )
         rows = _as_rows(titles, encoder)
         classes = _as_labels(labels)
         if len(rows) == 0:
@@ -124,12 +134,21 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"labels: all {len(classes):,} are {classes[0].item()!r}; give titles of two "
                 "classes or more"
             )
-        self.lexical_ = None
+        vectors = features_of(_vectors_of(rows, encoder))
+        forms = None
         if self.lexical and not isinstance(rows, np.ndarray):
-            self.lexical_ = Lexical.of(encoder.weights.tokenizer.normalizer(rows))
-        features = self._features(rows, encoder)
+            forms = encoder.weights.tokenizer.normalizer(rows)
+        if self.C is not None:
+            self.setting_ = Setting(FEW_LABELS.weight, strength)
+        else:
+            kind: Kind = "binary" if len(self.classes_) == 2 else "multiclass"
+            self.setting_ = chosen(kind, codes, len(self.classes_), vectors, forms)
+        self.lexical_, features = None, vectors
+        if forms is not None:
+            self.lexical_ = Lexical.of(forms)
+            features = beside(vectors, self.lexical_(forms), self.setting_.weight)
         positives = [1] if len(self.classes_) == 2 else range(len(self.classes_))
-        models = [regression(strength).fit(features, codes == k) for k in positives]
+        models = [regression(self.setting_.C).fit(features, codes == k) for k in positives]
         self.coef_ = np.concatenate([model.coef_ for model in models])
         self.intercept_ = np.concatenate([model.intercept_ for model in models])
         return self
@@ -193,7 +212,8 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         config = {
             "vitrina": vitrina.__version__,
             "scikit_learn": sklearn.__version__,
-            "C": float(self.C),  # JSON knows no numbers of numpy
+            "C": None if self.C is None else float(self.C),  # JSON knows no numbers of numpy
+            "setting": self.setting_._asdict(),
             "lexical": bool(self.lexical),
             "classes": self.classes_.tolist(),
         }
@@ -227,6 +247,8 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             # JSON tells strings, integers and booleans apart, so numpy finds the type again
             classifier.classes_ = np.array(config["classes"])
             classifier.coef_, classifier.intercept_ = arrays["coef"], arrays["intercept"]
+            before = {"weight": FEW_LABELS.weight, "C": config["C"]}
+            classifier.setting_ = Setting(**config.get("setting", before))
             classifier.lexical_ = None
             if "hashes" in arrays:
                 classifier.lexical_ = Lexical(arrays["hashes"], arrays["idf"])
@@ -246,7 +268,7 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.lexical_ is None:
             return vectors
         forms = encoder.weights.tokenizer.normalizer(rows)
-        return beside(vectors, self.lexical_(forms))
+        return beside(vectors, self.lexical_(forms), self.setting_.weight)
 
     def _checked_encoder(self) -> TitleEncoder:
         if not isinstance(self.encoder, TitleEncoder):
@@ -261,21 +283,6 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.string = True
         tags.input_tags.one_d_array = True
         return tags
-
-
-def regression(C: float = 1.0) -> LogisticRegression:
-    """The classifier of the paper's §4, of two classes, not fitted yet."""
-    return LogisticRegression(C=C, solver="liblinear", max_iter=1000)
-
-
-def features_of(vectors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
-    """What `regression` learns from: vectors (n, d) at unit length, float64 as liblinear works."""
-    return unit_length(vectors.astype(np.float64))
-
-
-def beside(vectors: npt.NDArray[np.floating[Any]], words: csr_matrix) -> csr_matrix:
-    """Vectors (n, 512) at unit length and lexical features (n, d) as features of one model."""
-    return hstack([csr_matrix(_WEIGHT * vectors), words], "csr")
 
 
 def _as_rows(titles: Any, encoder: TitleEncoder) -> list[str] | npt.NDArray[np.floating[Any]]:

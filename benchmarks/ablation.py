@@ -1,0 +1,96 @@
+"""What each part of the default recipe is worth: the tables of docs/results/ablation.md.
+
+    python benchmarks/ablation.py build/ablation
+
+Each change to the recipe is pre-trained with three seeds and judged on validation rows of the
+standing report's tasks (tables in build/tables are from prepare.py), the vectors alone and with
+words beside them. What is done stays in the folder: the same command goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import polars as pl
+
+from vitrina.baselines.frozen import FrozenEncoder
+from vitrina.baselines.registry import Setup
+from vitrina.downstream.cells import Bench
+from vitrina.downstream.protocol import Task
+from vitrina.downstream.tasks import read_tasks
+from vitrina.encoder.title_encoder import TitleEncoder
+
+SEEDS = (0, 1, 2)
+SAMPLES = {100: 5, 1_000: 5, 10_000: 1}  # one subsample of 10,000 labels says what five would
+Changes = Mapping[str, Mapping[str, Any]]
+OBJECTIVES: Changes = MappingProxyType(
+    {
+        "the recipe: BYOL, α = 0.1": {},
+        "α = 0: categories alone": {"alpha": 0.0},
+        "BYOL, α = 0.5": {"alpha": 0.5},
+        "BYOL, α = 0.9": {"alpha": 0.9},
+        "α = 1: BYOL alone": {"alpha": 1.0},
+        "SimCLR, α = 0.5": {"objective": "simclr", "alpha": 0.5},
+        "no training": {"untrained": True},
+    }
+)
+PARTS: Changes = MappingProxyType(
+    {
+        "the recipe": {},
+        "no category of its own": {"own_category": False},
+        "no pieces left out": {"piece_dropout": 0.0},
+        "two epochs": {"epochs": 2},
+        "4,096 random pairs a batch": {"batch": "pairs", "batch_size": 4096},
+        "the paper's normalisation": {"style": "paper"},
+    }
+)
+
+
+def main(out: Path) -> None:
+    tasks, sources = read_tasks(Path(__file__).with_name("tasks.toml"))
+    tasks = [task for task in tasks if task.kind != "regression"]  # a mean of AUC
+    setups = [Setup(out, sources, seed=seed) for seed in SEEDS]
+    table(setups, tasks, OBJECTIVES)
+    # the other shop's encoders take most of the time
+    table(setups, [task for task in tasks if task.sessions == "open-ecommerce"], PARTS)
+
+
+def table(setups: Sequence[Setup], tasks: Sequence[Task], changes: Changes) -> None:
+    """Mean AUC over the tasks, its mean and standard deviation over the seeds."""
+    columns = [f"{kind}, {size:,}" for kind in ("alone", "with words") for size in SAMPLES]
+    print(f"\n| {len(tasks)} tasks | {' | '.join(columns)} | minutes |")
+    print("|---" * (len(columns) + 2) + "|")
+    for change, settings in changes.items():
+        alone = [setup.frozen(f"alone {setup.seed}", **settings) for setup in setups]
+        words = [setup.frozen(f"words {setup.seed}", lexical=True, **settings) for setup in setups]
+        found = [
+            Bench(setups[0].folder, tasks, [size], samples, 0, 2, False).run(
+                [*alone, *words], "validation"
+            )
+            for size, samples in SAMPLES.items()
+        ]
+        cells = pl.concat(found, how="diagonal_relaxed")
+        means = cells.group_by("model", "size", "task", "split").agg(pl.col("value").mean())
+        means = means.group_by("model", "size").agg(pl.col("value").mean())
+        figures = []
+        for models in (alone, words):
+            for size in SAMPLES:
+                names = [model.name for model in models]
+                seeds = means.filter(pl.col("model").is_in(names), size=size)["value"].to_numpy()
+                figures.append(f"{seeds.mean():.3f} ± {seeds.std(ddof=1):.3f}")
+        print(f"| {change} | {' | '.join(figures)} | {minutes(alone, tasks)} |", flush=True)
+
+
+def minutes(models: Sequence[FrozenEncoder], tasks: Sequence[Task]) -> str:
+    """How long one pre-training takes."""
+    folders = {model.encoder_of(task) for model in models for task in tasks}
+    taken = [TitleEncoder.load(f).weights.training.get("minutes", 0.0) for f in folders]
+    return f"{sum(taken) / len(taken):.1f}" if any(taken) else "–"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
