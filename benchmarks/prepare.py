@@ -2,8 +2,9 @@
 
     python benchmarks/prepare.py ../shared/data build/tables
 
-Of Open e-commerce pre-training sees none of the tasks' products at all; of The Complete Journey it
-sees those of training titles (`vitrina evaluate` holds out the others).
+Of Open e-commerce pre-training sees none of the tasks' products at all; of The Complete Journey and
+of eBay it sees those of training titles (`vitrina evaluate` holds out the others). eBay's listings
+have no visitors: listings that were found with the same words are taken for a session.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import polars as pl
 from vitrina.data.catalogue import read_catalogue
 from vitrina.data.sources import completejourney_tables, open_source
 from vitrina.demo import product_table
-from vitrina.downstream.protocol import split_titles
+from vitrina.downstream.protocol import split_titles, unit_hash
 from vitrina.files import atomic_path
 from vitrina.text.normalize import Normalizer
 
 TASKS_SHARE = 0.2  # of Open e-commerce's titles
+PAGE = 8  # listings of a search on eBay that are one session
 # Stand-in for listings that a marketplace forbids: the categories that need a licence, are sold to
 # adults only, or that couriers refuse.
 RESTRICTED = [
@@ -61,6 +63,7 @@ RESTRICTED = [
 
 def main(data: Path, out: Path) -> None:
     open_ecommerce(data / "open_ecommerce", out)
+    ebay(data / "ebay", out)
     complete_journey(out)
     mercado_libre(data / "mercadolibre", out)
 
@@ -88,6 +91,26 @@ def open_ecommerce(data: Path, out: Path) -> None:
         purchases.select("user", "product_id", timestamp="date"),
         out / "open_ecommerce_events.parquet",
     )
+
+
+def ebay(data: Path, out: Path) -> None:
+    """Weak sessions: a search term is a user, who sees a page of its listings a day, in an order
+    that only the titles decide; the term is their category too."""
+    listings = pl.read_parquet(data / "listings.parquet").drop_nulls(["title", "search_term"])
+    order = [unit_hash("page", title) for title in listings["title"]]
+    listings = listings.with_columns(order=pl.Series(order)).sort("search_term", "order")
+    number = pl.int_range(pl.len(), dtype=pl.Int32)
+    products = listings.select(
+        pl.format("ebay {}", number).alias("product_id"), "title", category="search_term"
+    )
+    write(products, out / "ebay_products.parquet")
+    events = listings.select(
+        # numbers that no user of Open e-commerce has, whose events these join
+        user=1_000_000 + pl.col("search_term").rank("dense").cast(pl.Int32),
+        product_id=products["product_id"],
+        timestamp=pl.date(2020, 1, 1) + pl.duration(days=number.over("search_term") // PAGE),
+    )
+    write(events, out / "ebay_events.parquet")
 
 
 def complete_journey(out: Path) -> None:
