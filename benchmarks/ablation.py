@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -29,19 +30,19 @@ from vitrina.encoder.title_encoder import TitleEncoder
 SEEDS = (0, 1, 2)
 SAMPLES = {100: 5, 1_000: 2, 10_000: 1}  # one subsample of 10,000 labels says what five would
 Changes = Mapping[str, Mapping[str, Any]]
+RECIPE: Changes = MappingProxyType({"the recipe: BYOL and SimCLR, α = 0.5": {}})
 OBJECTIVES: Changes = MappingProxyType(
     {
-        "SimCLR, α = 0.5": {"objective": "simclr", "alpha": 0.5},
+        **RECIPE,
+        "SimCLR, α = 0.5": {"objective": "simclr"},
         "BYOL, α = 0.1": {"objective": "byol", "alpha": 0.1},
-        "α = 0: categories alone": {"objective": "byol", "alpha": 0.0},
-        "BYOL, α = 0.5": {"objective": "byol", "alpha": 0.5},
+        "categories alone, α = 0": {"objective": "byol", "alpha": 0.0},
         "BYOL, α = 0.9": {"objective": "byol", "alpha": 0.9},
-        "SimCLR, α = 0.9": {"objective": "simclr", "alpha": 0.9},
     }
 )
 PARTS: Changes = MappingProxyType(
     {
-        "the recipe": {},
+        **RECIPE,
         "no category of its own": {"own_category": False},
         "no pieces left out": {"piece_dropout": 0.0},
         "two epochs": {"epochs": 2},
@@ -53,9 +54,12 @@ def main(out: Path) -> None:
     tasks, sources = read_tasks(Path(__file__).with_name("tasks.toml"))
     tasks = [task for task in tasks if task.kind == "binary"]  # fifteen classes take fifteen fits
     setups = [Setup(out, sources, seed=seed) for seed in SEEDS]
-    table(setups, tasks, OBJECTIVES)
-    # one source's encoders are enough for these
-    table(setups, [task for task in tasks if task.sessions == "open-ecommerce"], PARTS)
+    shops = {shop: [task for task in tasks if task.sessions == shop] for shop in sources}
+    table(setups, shops["complete-journey"] + shops["open-ecommerce"], OBJECTIVES)
+    table(setups, shops["open-ecommerce"], PARTS)
+    # eBay's tasks: with its own listings beside the other shop's sessions, and without
+    table(setups, shops["ebay"], RECIPE)
+    table(setups, [replace(task, sessions="open-ecommerce") for task in shops["ebay"]], RECIPE)
 
 
 def table(setups: Sequence[Setup], tasks: Sequence[Task], changes: Changes) -> None:

@@ -117,7 +117,14 @@ class Plain:
 
 def main() -> None:
     # equations 1 to 4 as they stand, which the peer has too
-    settings = preset("default", language="en", own_category=False, piece_dropout=0.0)
+    settings = preset(
+        "default",
+        language="en",
+        objective="byol",
+        alpha=0.1,
+        own_category=False,
+        piece_dropout=0.0,
+    )
     journey = open_source("completejourney")
     catalogue = read_catalogue(journey.products)
     sessions = sessionize(journey.events, journey.gap, product_ids=catalogue.product_ids)

@@ -71,7 +71,8 @@ def train(
         Parameter(help="Of the titles: es, en, pt, ...; its stop words go with --preset paper."),
     ] = None,
     alpha: Annotated[
-        float | None, Parameter(help="Weight of BYOL; the rest goes to the category loss [0.1].")
+        float | None,
+        Parameter(help="Weight of the pairs' losses; the rest goes to the category loss [0.5]."),
     ] = None,
     preset: Annotated[
         Literal["default", "paper"], Parameter(help="The recipe: ours, or the paper's.")
@@ -319,7 +320,7 @@ def evaluate(
     ] = None,
     alphas: Annotated[
         str | None,
-        Parameter(help="Pre-train with each of these α, with commas, and choose on validation."),
+        Parameter(help="Figure 2: pre-train by BYOL with each of these α, with commas."),
     ] = None,
     quick: Annotated[bool, Parameter(help="A small version, to see that all works.")] = False,
     resume: Annotated[

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -65,8 +64,8 @@ def evaluate(
         from elsewhere and whose packages are installed
     sizes : numbers of labels, by default the paper's; those that a task doesn't allow are left out
     samples : random subsamples of each size, 5 by default
-    alphas : pre-train an encoder with each α and compare them on the validation rows (figure 2);
-        the best is then the encoder that is judged on the tests
+    alphas : pre-train an encoder by BYOL with each α and compare them on the validation rows, as
+        the paper's figure 2 does
     quick : a small version of everything, to see that it works: few rows, labels and steps
     resume : go on in a folder that holds a run, with the same or other options
     seed : of splits, subsamples and models
@@ -130,23 +129,18 @@ def evaluate(
         if not sources:
             raise InputError("--alphas: pre-training needs sessions; add them to the tasks' file")
         named = {f"α = {alpha:g}": float(alpha) for alpha in alphas}
-        curves: list[Model] = [setup.frozen(name, alpha=a) for name, a in named.items()]
+        curves: list[Model] = [
+            setup.frozen(name, objective="byol", alpha=alpha) for name, alpha in named.items()
+        ]
         curves[0].check()
         found.append(bench.run([*curves, *build(setup, ["random"])], "validation"))
         judged_by_auc = found[0].filter(pl.col("model").is_in(list(named)), metric="auc")
         means = judged_by_auc.group_by("model").agg(pl.col("value").mean())
         ranked = means.sort("value", "model")
-        best = ranked["model"][-1]
         remarks.append(
-            f"{best} has the highest mean AUC on the validation rows ({ranked['value'][-1]:.3f}), "
-            "so the encoder was pre-trained with it."
+            f"With BYOL, {ranked['model'][-1]} has the highest mean AUC on the validation rows "
+            f"({ranked['value'][-1]:.3f})."
         )
-        models = [
-            replace(model, changes={**model.changes, "alpha": named[best]})
-            if isinstance(model, FrozenEncoder) and model.name in ("encoder", "encoder alone")
-            else model
-            for model in models
-        ]
     found.append(bench.run(models, "test"))
     retrieved = _retrieved(models, tasks, sources.values(), seed, quick, quiet)
     cells = pl.concat(found, how="diagonal_relaxed")

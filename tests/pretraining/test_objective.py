@@ -1,5 +1,7 @@
 """The per-session objective against the paper's, written pair by pair."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -11,12 +13,12 @@ from vitrina.pretraining.batches import make_batch
 from vitrina.pretraining.dataset import TrainingData
 from vitrina.pretraining.networks import EncoderNetwork, Head, Networks, _LookUp, look_up
 from vitrina.pretraining.objective import losses, simclr_loss, spread
-from vitrina.pretraining.settings import Settings
+from vitrina.pretraining.settings import Objective, Settings
 from vitrina.ragged import Ragged
 
 
 def networks_for(data: TrainingData, alpha: float) -> Networks:
-    settings = Settings(alpha=alpha, seed=3, hidden=24, projection=8)
+    settings = Settings(objective="byol", alpha=alpha, seed=3, hidden=24, projection=8)
     start = initial_weights(data.tokenizer, dim=16, filters=4, embedding_std=0.5, seed=3)
     networks = Networks(settings, start, len(data.categories)).double()
     if alpha > 0:  # a target that differs from the online network, as after some steps
@@ -136,6 +138,18 @@ def test_simclr_equals_its_equation(data: TrainingData) -> None:
     torch.testing.assert_close(loss, expected, rtol=1e-9, atol=1e-9)
     gradients = [torch.autograd.grad(value, z)[0] for value in (loss, expected)]
     torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-9)
+
+
+def test_both_objectives_are_the_sum_of_each(data: TrainingData) -> None:
+    networks = networks_for(data, 0.5)
+    views = data.views.values[data.views.offsets[data.sessions.values]].astype(np.int64)
+    batch = make_batch(data, data.sessions, views, own_category=True)
+    found = {name: losses(networks, batch, 0.5, name) for name in get_args(Objective)}
+    byol, simclr, both = (found[name] for name in ("byol", "simclr", "byol+simclr"))
+    assert min(byol.alignment, simclr.alignment) > 0.1
+    torch.testing.assert_close(both.alignment, byol.alignment + simclr.alignment)
+    torch.testing.assert_close(both.cross_entropy, byol.cross_entropy)
+    torch.testing.assert_close(both.total, (both.alignment + both.cross_entropy) / 2)
 
 
 def test_one_session_has_nothing_to_contrast(data: TrainingData) -> None:

@@ -65,7 +65,7 @@ def test_both_ends_of_alpha_and_the_paper_preset_run(
     encoder = run(catalogue, sessions, tmp_path / "encoder", settings)
     assert np.isfinite(encoder.transform(["MILK 1 GA", None])).all()
     last = encoder.weights.training["last"]
-    assert (last["byol"] is None) == (alpha == 0)
+    assert (last["alignment"] is None) == (alpha == 0)
     assert (last["cross_entropy"] is None) == (alpha == 1)
 
 
@@ -205,8 +205,8 @@ def test_ctrl_c_in_a_library_call_saves_and_resumes(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     with pytest.raises(InputError, match="--resume"):  # it is not thrown away by accident
         run(catalogue, sessions, out, settings)
-    other = Settings(**{**settings.asdict(), "alpha": 0.5})
-    with pytest.raises(InputError, match=r"alpha.*0\.5.*0\.1"):
+    other = Settings(**{**settings.asdict(), "alpha": 0.3})
+    with pytest.raises(InputError, match=r"alpha.*0\.3.*0\.5"):
         train(None, None, out, other, resume=True, quiet=True)
     resumed = train(None, None, out, settings, resume=True, quiet=True)
     whole = run(catalogue, sessions, tmp_path / "whole", settings)

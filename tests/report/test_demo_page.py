@@ -19,7 +19,7 @@ CURVE = pl.DataFrame(
     orient="row",
 )
 LOG = [
-    {"pairs": 1000 * i, "byol": 4 - i / 10, "cross_entropy": None, "spread": 0.5}
+    {"pairs": 1000 * i, "alignment": 4 - i / 10, "cross_entropy": None, "spread": 0.5}
     for i in range(1, 10)
 ]
 SUMMARY = {

@@ -201,7 +201,7 @@ def test_alpha_study_has_its_own_figure(make_cells, tmp_path, parse):
     parsed = parse(html)
     assert parsed.tags.count("figure") == 4
     assert len(set(parsed.ids)) == len(parsed.ids)
-    assert "Choice of α" in parsed.texts
+    assert "BYOL's weight" in parsed.texts
     picture = np.asarray(Image.open(tmp_path / "figure2.png").convert("RGB"), int)
     ours = np.abs(picture - [0xD5, 0x5E, 0x00]).sum(axis=2) < 60
     assert not ours.any()  # the compared encoder isn't in the study

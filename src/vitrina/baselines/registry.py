@@ -119,11 +119,7 @@ MODELS: Mapping[str, Callable[[Setup, str], Model]] = MappingProxyType(
         "encoder-alone": _alone,
         "paper": lambda setup, argument: setup.frozen("paper preset", preset="paper"),
         "random": _random,
-        "simclr": lambda setup, argument: setup.frozen(
-            "SimCLR encoder",
-            objective="simclr",
-            alpha=0.5,  # its best on validation rows
-        ),
+        "simclr": lambda setup, argument: setup.frozen("SimCLR encoder", objective="simclr"),
         "bag-of-words": lambda setup, argument: BagOfWords(name="bag of words", tfidf=False),
         "tf-idf": lambda setup, argument: BagOfWords(name="TF-IDF"),
         "fasttext": lambda setup, argument: FastText(name="fastText", folder=setup.folder),

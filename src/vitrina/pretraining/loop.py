@@ -51,7 +51,7 @@ class Trainer:
         """Learn from a batch; `number` is the step's, from 0."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.settings, number, self.steps)
-        loss = losses(self.networks, batch, self.settings.alpha)
+        loss = losses(self.networks, batch, self.settings.alpha, self.settings.objective)
         self.optimizer.zero_grad(set_to_none=True)
         loss.total.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -63,7 +63,7 @@ class Trainer:
         alpha = self.settings.alpha
         return {
             "loss": loss.total.item(),
-            self.settings.objective: loss.alignment.item() if alpha > 0 else None,
+            "alignment": loss.alignment.item() if alpha > 0 else None,
             "cross_entropy": loss.cross_entropy.item() if alpha < 1 else None,
             "spread": spread(loss.representation),
             "learning_rate": learning_rate(self.settings, number, self.steps),

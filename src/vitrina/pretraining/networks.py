@@ -130,9 +130,9 @@ class Head(nn.Module):
 
 
 class Networks(nn.Module):
-    """All of figure 1. A part that alpha makes idle doesn't exist: without BYOL (alpha = 0) there
-    is no projector, predictor or target, without categories (alpha = 1) no category head. SimCLR
-    has a projector alone."""
+    """All of figure 1. An idle part doesn't exist: with categories alone (alpha = 0) there is no
+    projector, predictor or target, without them (alpha = 1) no category head, and SimCLR has a
+    projector alone."""
 
     def __init__(self, settings: Settings, start: EncoderWeights, categories: int) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class Networks(nn.Module):
             torch.manual_seed(settings.seed)
             if settings.alpha > 0:
                 self.projector = Head(y, hidden, projection)
-            if settings.alpha > 0 and settings.objective == "byol":
+            if settings.alpha > 0 and settings.objective != "simclr":
                 self.predictor = Head(projection, hidden, projection)
                 self.target = nn.ModuleDict(
                     {

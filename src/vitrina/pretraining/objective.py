@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from vitrina.pretraining.batches import Batch
 from vitrina.pretraining.networks import Networks, on_device
+from vitrina.pretraining.settings import Objective
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,15 @@ class Losses:
     also predicts its own category, that counts as one direction of a pair."""
 
     total: Tensor  # equation 4
-    alignment: Tensor  # equations 1 and 3, or SimCLR's loss
+    alignment: Tensor  # equations 1 and 3, SimCLR's loss, or their sum
     cross_entropy: Tensor  # equations 2 and 3
     representation: Tensor  # y, (n, 512), detached: for the collapse gauge
 
 
-def losses(networks: Networks, batch: Batch, alpha: float) -> Losses:
+def losses(networks: Networks, batch: Batch, alpha: float, objective: Objective = "byol") -> Losses:
     """Equation 4: α (L_BYOL(i→j) + L_BYOL(j→i)) + (1 - α)(L_CE(i→j) + L_CE(j→i)), averaged over
-    pairs. A partner without a category adds nothing to the cross entropy."""
+    pairs. A partner without a category adds nothing to the cross entropy. Other objectives have
+    SimCLR's loss in the place of L_BYOL, or the sum of both."""
     parameter = networks.encoder.filters
     tensors = on_device(batch, parameter.device, parameter.dtype)
     y = networks.encoder(tensors["pieces"], batch.titles)  # (n, 512)
@@ -39,16 +41,17 @@ def losses(networks: Networks, batch: Batch, alpha: float) -> Losses:
     alignment = cross_entropy = y.new_zeros(())
     # index_select, not [ ]: torch sums the latter's gradient in no fixed order, and a resumed run
     # would end with other weights
-    if alpha > 0 and not hasattr(networks, "target"):
-        z = functional.normalize(networks.projector(y, weight))
-        alignment = simclr_loss(z.index_select(0, title), title, session, batch.pairs)
-    elif alpha > 0:
+    if alpha > 0:
         z = networks.projector(y, weight)  # (n, 128)
+    if alpha > 0 and objective != "byol":
+        unit = functional.normalize(z).index_select(0, title)
+        alignment = simclr_loss(unit, title, session, batch.pairs)
+    if alpha > 0 and objective != "simclr":
         online = functional.normalize(networks.predictor(z, weight))
         with torch.no_grad():
             target_y = networks.target["encoder"](tensors["pieces"], batch.titles)
             target = functional.normalize(networks.target["projector"](target_y, weight))
-        alignment = byol_loss(
+        alignment = alignment + byol_loss(
             online.index_select(0, title), target.index_select(0, title), session, batch.pairs
         )
     if alpha < 1:

@@ -10,6 +10,7 @@ from vitrina.errors import InputError
 from vitrina.text.normalize import Style
 
 PresetName = Literal["default", "paper"]
+Objective = Literal["byol", "simclr", "byol+simclr"]
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class Settings:
     ----------
     language : language of the stop words, which only the paper's normalisation removes
     style : normalisation, see `vitrina.text.normalize.Normalizer`
-    objective : how views are pulled together: "byol", or "simclr" with the batch's other sessions
-        as negatives, which the paper turned away from
+    objective : how views are pulled together: "byol"; "simclr", with the batch's other sessions as
+        negatives; or "byol+simclr", the sum of both losses
     alpha : weight of that loss; 1 - alpha is that of the category loss (equation 4)
     pieces : SentencePiece pieces
     dim, filters : numbers of an embedding; filters of each convolution
@@ -46,8 +47,8 @@ class Settings:
     preset: PresetName = "default"
     language: str | None = None
     style: Style = "default"
-    objective: Literal["byol", "simclr"] = "byol"
-    alpha: float = 0.1
+    objective: Objective = "byol+simclr"
+    alpha: float = 0.5
     pieces: int = 30_000
     dim: int = 512
     filters: int = 128
@@ -69,7 +70,9 @@ class Settings:
     max_minutes: float | None = None
 
     def __post_init__(self) -> None:
+        known = get_args(Objective)
         checks = [
+            ("objective", self.objective in known, f"one of {', '.join(known)}"),
             ("alpha", 0 <= self.alpha <= 1, "a number from 0 to 1"),
             ("pieces", self.pieces >= 16, "16 or more"),
             ("epochs", self.epochs >= 1, "1 or more"),
@@ -98,8 +101,8 @@ def preset(name: str, **changes: Any) -> Settings:
     ``"default"``
         Whole sessions, AdamW and small embeddings: made for minutes of training, not hours. Small
         batches and a high rate, since a short run has few steps. Own categories and piece dropout
-        helped most, a second epoch no more (docs/results/ablation.md); α = 0.1 was the best on
-        validation, from 0 to 0.5 there is little between them.
+        helped most, a second epoch no more. SimCLR's loss beside BYOL's: negatives are worth more
+        than either head alone, and no view collapses (docs/results/ablation.md).
     """
     if name not in get_args(PresetName):
         raise InputError(f"preset: '{name}' is not one of {', '.join(get_args(PresetName))}")
@@ -107,6 +110,7 @@ def preset(name: str, **changes: Any) -> Settings:
         return Settings(**changes)
     paper: dict[str, Any] = {
         "preset": "paper",
+        "objective": "byol",
         "alpha": 0.9,
         "style": "paper",
         "embedding_std": 1.0,

@@ -48,8 +48,7 @@ _SECONDS_BETWEEN_RECORDS = 10.0
 _COLLAPSED = 0.1  # of the spread at the start
 _LOGGED = {  # figures of a step that are shown, with their short names
     "loss": "loss",
-    "byol": "BYOL",
-    "simclr": "SimCLR",
+    "alignment": "alignment",
     "cross_entropy": "category",
     "spread": "spread",
 }

@@ -123,7 +123,7 @@ def training_curves(log: Sequence[Mapping[str, Any]], collapsed: float = 0.1) ->
 
     Parameters
     ----------
-    log : records with pairs, byol, cross_entropy and spread
+    log : records with pairs, alignment, cross_entropy and spread
     collapsed : the gauge's share of its start that counts as collapse
 
     Raises
@@ -132,7 +132,7 @@ def training_curves(log: Sequence[Mapping[str, Any]], collapsed: float = 0.1) ->
         if matplotlib is not installed
     """
     panels = {
-        "byol": "BYOL loss (sum of both directions)",
+        "alignment": "alignment of partners: BYOL's and SimCLR's loss (sum of both directions)",
         "cross_entropy": "category loss (sum of both directions)",
         "spread": "collapse gauge: spread of the representations",
     }

@@ -68,8 +68,8 @@ _ON_TASKS = (
     "best of a column is bold."
 )
 _ON_ALPHA = (
-    "α is the weight of the BYOL loss against that of the categories; it is chosen on the "
-    "validation rows, which these curves show. In the colour of the text: the encoder before any "
+    "α is the weight of BYOL's loss against that of the categories, as in the paper's figure 2; "
+    "vectors alone, on the validation rows. In the colour of the text: the encoder before any "
     "training."
 )
 _ON_SAVED = (
@@ -270,7 +270,7 @@ def _sections(
         *(_fold(name, of_task) for name, of_task in tables.items()),
     ]
     if len(curves["validation"]):
-        sections["Choice of α"] = [
+        sections["BYOL's weight"] = [
             _text(_ON_ALPHA),
             _figure(curves["validation"], "validation", encoder),
         ]
