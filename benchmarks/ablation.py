@@ -44,7 +44,6 @@ PARTS: Changes = MappingProxyType(
         **RECIPE,
         "no category of its own": {"own_category": False},
         "no pieces left out": {"piece_dropout": 0.0},
-        "two epochs": {"epochs": 2},
     }
 )
 
