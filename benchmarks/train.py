@@ -291,8 +291,8 @@ def learning_curve(data: TrainingData, settings: Settings, steps: int) -> list[t
         pairs += batch.pairs
         if (step + 1) % (steps // 10) == 0:
             with torch.no_grad():
-                loss = losses(trainer.networks, held_out, settings.alpha).total.item()
-            curve.append((pairs, loss))
+                loss = losses(trainer.networks, held_out, settings.alpha, settings.objective)
+            curve.append((pairs, loss.total.item()))
     return curve
 
 

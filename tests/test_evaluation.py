@@ -23,6 +23,7 @@ from vitrina.downstream.protocol import run_cell, split_titles, subsamples
 from vitrina.downstream.tasks import read_tasks
 from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.evaluation import evaluate
+from vitrina.pretraining.settings import Settings
 from vitrina.text.normalize import Normalizer
 
 FILES = {"report.html", "results.parquet", "results.csv", "results.md", "figure3.png"}
@@ -113,6 +114,12 @@ def test_all_models_in_a_quick_run(groceries: Path, tmp_path: Path, tiny_bert: P
     assert {(recipe["objective"], recipe["alpha"]) for recipe in recipes} == {
         ("byol", 0.0),
         ("byol", 0.9),
+    }
+    # and leaves the judged encoders as the recipe has them
+    judged = test.filter(pl.col("model").is_in(["encoder", "encoder alone"]))["settings"].unique()
+    recipes, default = map(json.loads, judged), Settings()
+    assert {(recipe["objective"], recipe["alpha"]) for recipe in recipes} == {
+        (default.objective, default.alpha)
     }
     html = (out / "report.html").read_text("utf-8")
     for name in test["model"].unique():

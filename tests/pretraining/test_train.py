@@ -69,6 +69,11 @@ def test_both_ends_of_alpha_and_the_paper_preset_run(
     assert (last["cross_entropy"] is None) == (alpha == 1)
 
 
+def test_an_unknown_objective_is_refused() -> None:
+    with pytest.raises(InputError, match=r"objective: BYOL should be one of byol, simclr"):
+        Settings(objective="BYOL")
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(
     catalogue: Catalogue, sessions: Sessions, settings: Settings, tmp_path: Path
 ) -> None:

@@ -43,17 +43,17 @@ def losses(networks: Networks, batch: Batch, alpha: float, objective: Objective 
     # would end with other weights
     if alpha > 0:
         z = networks.projector(y, weight)  # (n, 128)
-    if alpha > 0 and objective != "byol":
-        unit = functional.normalize(z).index_select(0, title)
-        alignment = simclr_loss(unit, title, session, batch.pairs)
-    if alpha > 0 and objective != "simclr":
-        online = functional.normalize(networks.predictor(z, weight))
-        with torch.no_grad():
-            target_y = networks.target["encoder"](tensors["pieces"], batch.titles)
-            target = functional.normalize(networks.target["projector"](target_y, weight))
-        alignment = alignment + byol_loss(
-            online.index_select(0, title), target.index_select(0, title), session, batch.pairs
-        )
+        if objective != "byol":
+            unit = functional.normalize(z).index_select(0, title)
+            alignment = simclr_loss(unit, title, session, batch.pairs)
+        if objective != "simclr":
+            online = functional.normalize(networks.predictor(z, weight))
+            with torch.no_grad():
+                target_y = networks.target["encoder"](tensors["pieces"], batch.titles)
+                target = functional.normalize(networks.target["projector"](target_y, weight))
+            alignment = alignment + byol_loss(
+                online.index_select(0, title), target.index_select(0, title), session, batch.pairs
+            )
     if alpha < 1:
         logits = networks.category(y, weight)  # (n, categories)
         cross_entropy = category_loss(

@@ -101,8 +101,8 @@ def preset(name: str, **changes: Any) -> Settings:
     ``"default"``
         Whole sessions, AdamW and small embeddings: made for minutes of training, not hours. Small
         batches and a high rate, since a short run has few steps. Own categories and piece dropout
-        helped most, a second epoch no more. SimCLR's loss beside BYOL's: negatives are worth more
-        than either head alone, and no view collapses (docs/results/ablation.md).
+        helped most, a second epoch no more. SimCLR's loss beside BYOL's: its negatives gained as
+        much again with few labels (docs/results/ablation.md).
     """
     if name not in get_args(PresetName):
         raise InputError(f"preset: '{name}' is not one of {', '.join(get_args(PresetName))}")
