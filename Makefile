@@ -23,11 +23,11 @@ report: $(STAMP)
 	$(BIN)/python benchmarks/offline_models.py build/models
 	$(BIN)/python benchmarks/prepare.py ../shared/data build/tables
 	$(BIN)/vitrina evaluate benchmarks/tasks.toml --out build/report --resume --alphas 0,0.1,0.5,0.9,1 \
-		--baselines encoder encoder-alone paper random simclr bag-of-words tf-idf fasttext fasttext-autotune 'text-cnn[samples=1]' \
+		--baselines encoder encoder-alone paper random simclr bag-of-words tf-idf fasttext fasttext-autotune 'text-cnn[max_subsamples=1]' \
 		prod2vec meta-prod2vec transformer:build/models/multilingual-e5-small \
 		transformer-mean:build/models/multilingual-e5-small transformer:build/models/all-MiniLM-L6-v2 \
 		transformer-mean:build/models/all-MiniLM-L6-v2 model2vec:build/models/model2vec-all-MiniLM-L6-v2 \
-		'setfit[samples=1]:build/models/all-MiniLM-L6-v2'
+		'setfit[max_subsamples=1]:build/models/all-MiniLM-L6-v2'
 	mkdir -p docs/results
 	cp build/report/results.md build/report/results.csv build/report/figure2.png build/report/figure3.png docs/results/
 

@@ -19,13 +19,13 @@ from typing import Any
 
 import polars as pl
 
-from vitrina.baselines.frozen import FrozenEncoder
-from vitrina.baselines.registry import Setup
 from vitrina.compiled import default_threads
-from vitrina.downstream.cells import Bench
-from vitrina.downstream.protocol import Task
-from vitrina.downstream.tasks import read_tasks
 from vitrina.encoder.title_encoder import TitleEncoder
+from vitrina.evaluation.models.frozen_encoder import FrozenEncoder
+from vitrina.evaluation.models.registry import ModelContext
+from vitrina.evaluation.runner import CellRunner
+from vitrina.evaluation.task import Task
+from vitrina.evaluation.task_file import read_tasks
 
 SEEDS = (0, 1, 2)
 SAMPLES = {100: 5, 1_000: 2, 10_000: 1}  # one subsample of 10,000 labels says what five would
@@ -43,33 +43,36 @@ PARTS: Changes = MappingProxyType(
     {
         **RECIPE,
         "no category of its own": {"own_category": False},
-        "no pieces left out": {"piece_dropout": 0.0},
+        "no pieces left out": {"token_dropout": 0.0},
     }
 )
 
 
 def main(out: Path) -> None:
-    tasks, sources = read_tasks(Path(__file__).with_name("tasks.toml"))
+    tasks, shops = read_tasks(Path(__file__).with_name("tasks.toml"))
     tasks = [task for task in tasks if task.kind == "binary"]  # fifteen classes take fifteen fits
-    setups = [Setup(out, sources, seed=seed) for seed in SEEDS]
-    shops = {shop: [task for task in tasks if task.sessions == shop] for shop in sources}
-    table(setups, shops["complete-journey"] + shops["open-ecommerce"], OBJECTIVES)
+    contexts = [ModelContext(out, shops, seed=seed) for seed in SEEDS]
+    tasks_of = {shop: [task for task in tasks if task.sessions == shop] for shop in shops}
+    table(contexts, tasks_of["complete-journey"] + tasks_of["open-ecommerce"], OBJECTIVES)
     # eBay's tasks: with its own listings beside the other shop's sessions, and without
-    table(setups, shops["ebay"], RECIPE)
-    table(setups, [replace(task, sessions="open-ecommerce") for task in shops["ebay"]], RECIPE)
-    table(setups, shops["open-ecommerce"], PARTS)
+    table(contexts, tasks_of["ebay"], RECIPE)
+    table(contexts, [replace(task, sessions="open-ecommerce") for task in tasks_of["ebay"]], RECIPE)
+    table(contexts, tasks_of["open-ecommerce"], PARTS)
 
 
-def table(setups: Sequence[Setup], tasks: Sequence[Task], changes: Changes) -> None:
+def table(contexts: Sequence[ModelContext], tasks: Sequence[Task], changes: Changes) -> None:
     """Mean AUC over the tasks, its mean and standard deviation over the seeds."""
     columns = [f"{kind}, {size:,}" for kind in ("alone", "with words") for size in SAMPLES]
     print(f"\n| {len(tasks)} tasks | {' | '.join(columns)} | minutes |")
     print("|---" * (len(columns) + 2) + "|")
     for change, settings in changes.items():
-        alone = [setup.frozen(f"alone {setup.seed}", **settings) for setup in setups]
-        words = [setup.frozen(f"words {setup.seed}", lexical=True, **settings) for setup in setups]
+        alone = [context.encoder_model(f"alone {context.seed}", **settings) for context in contexts]
+        words = [
+            context.encoder_model(f"words {context.seed}", use_words=True, **settings)
+            for context in contexts
+        ]
         found = [
-            Bench(setups[0].folder, tasks, [size], samples, 0, default_threads(), False).run(
+            CellRunner(contexts[0].folder, tasks, [size], samples, 0, default_threads(), False).run(
                 [*alone, *words], "validation"
             )
             for size, samples in SAMPLES.items()

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import polars as pl
 
-from vitrina import open_source
+from vitrina import load_public_dataset
 from vitrina.files import write_json
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -195,7 +195,7 @@ def versions(peer: str | None) -> dict[str, str]:
 def catalogues() -> dict[str, list[str]]:
     """Titles by source: long and short ones of the development data, else a package's."""
     if not SHARED.exists():
-        products = open_source("completejourney").products.collect()
+        products = load_public_dataset("completejourney").products.collect()
         return {"Complete Journey": products["title"].drop_nulls().to_list()}
     long = pl.read_parquet(SHARED / "open_ecommerce" / "products.parquet")["title"]
     short = pl.read_parquet(SHARED / "ebay" / "listings.parquet")["title"]

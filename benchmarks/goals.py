@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from vitrina.downstream.statistics import MEAN, differences, labels_saved, name_of, summarise
+from vitrina.evaluation.statistics import MEAN, differences, labels_saved, name_of, summarise
 
 OURS = "encoder"
 OWN = ("encoder alone", "paper preset", "random encoder", "SimCLR encoder")  # no baselines

@@ -15,9 +15,9 @@ from pathlib import Path
 import polars as pl
 
 from vitrina.data.catalogue import read_catalogue
-from vitrina.data.sources import completejourney_tables, open_source
-from vitrina.demo import product_table
-from vitrina.downstream.protocol import split_titles, unit_hash
+from vitrina.data.sources import completejourney_tables, load_public_dataset
+from vitrina.demo.run import product_table
+from vitrina.evaluation.protocol import split_titles, unit_hash
 from vitrina.files import atomic_path
 from vitrina.text.normalize import Normalizer
 
@@ -114,7 +114,7 @@ def ebay(data: Path, out: Path) -> None:
 
 
 def complete_journey(out: Path) -> None:
-    source = open_source("completejourney")
+    source = load_public_dataset("completejourney")
     catalogue = read_catalogue(source.products)
     table = product_table(catalogue)
     bought = pl.scan_parquet(completejourney_tables() / "transactions.parquet")

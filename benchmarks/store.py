@@ -49,7 +49,7 @@ for step in range(3):
 
 def main() -> None:
     titles = next(iter(catalogues().values()))[:150_000]
-    tokenizer = TitleTokenizer.train(titles, Normalizer("en"), preset("default").pieces)
+    tokenizer = TitleTokenizer.train(titles, Normalizer("en"), preset("default").vocab_size)
     rows = np.arange(len(titles), dtype=np.int32)
     category = (rows % 1_000).astype(np.int32)
     views = Ragged(rows, np.arange(len(rows) + 1))

@@ -16,11 +16,12 @@ import polars as pl
 
 from bench import record
 from vitrina import TitleEncoder
-from vitrina.baselines.linear import OnVectors
-from vitrina.downstream.protocol import Task, learning_curve, subsamples
-from vitrina.downstream.tasks import read_tasks
 from vitrina.encoder.title_encoder import unit_length
 from vitrina.encoder.weights import EncoderWeights
+from vitrina.evaluation.models.stored_vectors import LinearOnVectors
+from vitrina.evaluation.protocol import learning_curve, subsamples
+from vitrina.evaluation.task import Task
+from vitrina.evaluation.task_file import read_tasks
 
 SIZES, SAMPLES = (100, 1_000), 10
 
@@ -51,7 +52,10 @@ def compared(weights: EncoderWeights, task: Task) -> tuple[pl.DataFrame, float]:
     """The learning curves on both tables, and the lowest cosine of a title's two vectors."""
     exact = TitleEncoder(weights, table="float32").encode(task.titles)
     small = TitleEncoder(weights, table="int8").encode(task.titles)
-    models = [OnVectors(name="float32", vectors=exact), OnVectors(name="int8", vectors=small)]
+    models = [
+        LinearOnVectors(name="float32", vectors=exact),
+        LinearOnVectors(name="int8", vectors=small),
+    ]
     curve = learning_curve(task, models, subsamples(task, SIZES, SAMPLES))
     cosine = np.sum(unit_length(exact) * unit_length(small), axis=1)
     return curve, float(cosine[exact.any(axis=1)].min())

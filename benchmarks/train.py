@@ -26,13 +26,13 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import OURS, SHARED, by_turns, compare, record
-from vitrina import open_source, preset, read_catalogue, sessionize
+from vitrina import load_public_dataset, preset, read_catalogue, sessionize
 from vitrina.pretraining.batches import Batches, make_batch
 from vitrina.pretraining.dataset import TrainingData
-from vitrina.pretraining.loop import Trainer
-from vitrina.pretraining.networks import faster_torch
 from vitrina.pretraining.objective import losses
 from vitrina.pretraining.settings import Settings
+from vitrina.pretraining.torch_speed import faster_torch
+from vitrina.pretraining.trainer import Trainer
 from vitrina.ragged import Ragged, offsets_of
 
 QUICK = "--quick" in sys.argv
@@ -123,9 +123,9 @@ def main() -> None:
         objective="byol",
         alpha=0.1,
         own_category=False,
-        piece_dropout=0.0,
+        token_dropout=0.0,
     )
-    journey = open_source("completejourney")
+    journey = load_public_dataset("completejourney")
     catalogue = read_catalogue(journey.products)
     sessions = sessionize(journey.events, journey.gap, product_ids=catalogue.product_ids)
     groceries = TrainingData.prepare(catalogue, sessions, settings)
@@ -255,7 +255,7 @@ def to_equal_loss(name: str, data: TrainingData, settings: Settings) -> None:
     those of as many steps of whole sessions, which share their products."""
     ways = {
         "sessions": replace(settings, batch_size=sessions_for(4096, data)),
-        "pairs": replace(settings, batch="pairs", batch_size=4096),
+        "pairs": replace(settings, batching="pairs", batch_size=4096),
     }
     curves = {way: np.array(learning_curve(data, ours, STEPS)) for way, ours in ways.items()}
     pairs, reached = curves["sessions"][-1]

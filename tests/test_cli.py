@@ -119,7 +119,7 @@ def test_mistakes_in_training_input(capsys: pytest.CaptureFixture[str]) -> None:
     assert "'heading'" in line(*events, *products, "--title-column", "heading")
     assert "'kind'" in line(*events, *products, "--category-column", "kind")
     assert "--products" in line(*events)
-    assert "--source" in line(*events, *products, "--path", ".")
+    assert "--source" in line(*events, *products, "--source-dir", ".")
     assert "--force" in line(*events, *products, "--resume", "--force")
     assert "no name" in mistake(capsys, "train", "--out", ".", *events, *products)
     assert "--source" in line()
@@ -250,7 +250,7 @@ def test_a_stopped_command_says_how_to_go_on(signal_name: str) -> None:
         "import sys, time\n"
         "from vitrina.pretraining import settings, train\n"
         "full, step = settings.preset, train.Trainer.step\n"
-        "small = dict(pieces=300, dim=16, filters=4, hidden=24, projection=8, epochs=1000)\n"
+        "small = dict(vocab_size=300, dim=16, filters=4, hidden=24, projection=8, epochs=1000)\n"
         "settings.preset = lambda name, **changes: full(name, **{**small, **changes})\n"
         "def slow(self, batch, number):\n"
         "    print('step', flush=True); time.sleep(0.1); return step(self, batch, number)\n"

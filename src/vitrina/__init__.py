@@ -7,22 +7,22 @@ never loads what only training needs.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from vitrina._version import __version__
 
 if TYPE_CHECKING:
+    from vitrina.classification.classifier import TitleClassifier as TitleClassifier
     from vitrina.data.catalogue import Catalogue as Catalogue
     from vitrina.data.catalogue import CatalogueColumns as CatalogueColumns
     from vitrina.data.catalogue import read_catalogue as read_catalogue
     from vitrina.data.sessions import EventColumns as EventColumns
     from vitrina.data.sessions import Sessions as Sessions
     from vitrina.data.sessions import sessionize as sessionize
-    from vitrina.data.sources import open_source as open_source
-    from vitrina.downstream.classifier import TitleClassifier as TitleClassifier
-    from vitrina.encoder.catalogue import embed_file as embed_file
-    from vitrina.encoder.catalogue import most_similar as most_similar
+    from vitrina.data.sources import load_public_dataset as load_public_dataset
+    from vitrina.encoder.embed import embed_file as embed_file
+    from vitrina.encoder.embed import most_similar as most_similar
     from vitrina.encoder.title_encoder import TitleEncoder as TitleEncoder
     from vitrina.errors import InputError as InputError
-    from vitrina.evaluation import evaluate as evaluate
+    from vitrina.evaluation.evaluate import evaluate as evaluate
     from vitrina.pretraining.settings import preset as preset
     from vitrina.pretraining.train import train as train
     from vitrina.text.normalize import Normalizer as Normalizer
@@ -36,16 +36,16 @@ _HOME = {  # in the order in which data flows
     "read_catalogue": "vitrina.data.catalogue",
     "Sessions": "vitrina.data.sessions",
     "sessionize": "vitrina.data.sessions",
-    "open_source": "vitrina.data.sources",
+    "load_public_dataset": "vitrina.data.sources",
     "Normalizer": "vitrina.text.normalize",
     "TitleTokenizer": "vitrina.text.tokenizer",
     "preset": "vitrina.pretraining.settings",
     "train": "vitrina.pretraining.train",
     "TitleEncoder": "vitrina.encoder.title_encoder",
-    "embed_file": "vitrina.encoder.catalogue",
-    "most_similar": "vitrina.encoder.catalogue",
-    "TitleClassifier": "vitrina.downstream.classifier",
-    "evaluate": "vitrina.evaluation",
+    "embed_file": "vitrina.encoder.embed",
+    "most_similar": "vitrina.encoder.embed",
+    "TitleClassifier": "vitrina.classification.classifier",
+    "evaluate": "vitrina.evaluation.evaluate",
 }
 
 __all__ = sorted(["__version__", *_HOME])

@@ -13,7 +13,7 @@ from cyclopts.validators import Number
 from rich.table import Table
 from rich.text import Text
 
-import vitrina
+from vitrina._version import __version__
 from vitrina.errors import InputError
 from vitrina.progress import console, counted
 
@@ -24,7 +24,7 @@ _Number = TypeVar("_Number", int, float)
 app = App(
     name="vitrina",
     help="Product embeddings from browsing sessions: train one title encoder, use it everywhere.",
-    version=vitrina.__version__,
+    version=__version__,
     default_parameter=Parameter(negative=()),
     suppress_keyboard_interrupt=False,  # main says what was saved, and how to go on
 )
@@ -61,11 +61,11 @@ def train(
         Literal["completejourney", "open-ecommerce", "meli2020", "instacart", "amazon-m2"] | None,
         Parameter(help="A public data set in its published layout, instead of --events."),
     ] = None,
-    path: Annotated[Path | None, Parameter(help="Where the --source's files lie.")] = None,
+    source_dir: Annotated[Path | None, Parameter(help="Folder with the files of --source.")] = None,
     gap: Annotated[
         str | None, Parameter(help="A longer pause between two visits ends a session [30m].")
     ] = None,
-    max_session: Annotated[int, Parameter(help="Products kept of a session.")] = 10,
+    max_session_products: Annotated[int, Parameter(help="Products kept of a session.")] = 10,
     language: Annotated[
         str | None,
         Parameter(help="Of the titles: es, en, pt, ...; its stop words go with --preset paper."),
@@ -104,22 +104,24 @@ def train(
     """
     from vitrina.data.catalogue import CatalogueColumns, read_catalogue
     from vitrina.data.sessions import UNUSABLE, EventColumns, parse_gap, sessionize
-    from vitrina.data.sources import open_source
+    from vitrina.data.sources import load_public_dataset
     from vitrina.data.tables import Source
     from vitrina.pretraining import settings as training
-    from vitrina.pretraining.train import RunFolder, check_output
+    from vitrina.pretraining.run_folder import RunFolder, check_output
     from vitrina.pretraining.train import train as run_training
 
     if (source is None) == (events is None):
         raise InputError("train: give your own --events and --products, or a --source")
     if (events is None) != (products is None):
         raise InputError("train: --events and --products (the catalogue) go together, no --source")
-    if path is not None and source is None:
-        raise InputError("train: --path is where a --source's files lie; give a --source with it")
+    if source_dir is not None and source is None:
+        raise InputError(
+            "train: --source-dir is where a --source's files lie; give a --source with it"
+        )
     check_output(out, resume=resume, force=force)
     notes = console(stderr=True, quiet=quiet)
 
-    dataset = open_source(source, path) if source else None
+    dataset = load_public_dataset(source, source_dir) if source else None
     if gap is None:
         gap = dataset.gap if dataset else "30m"
     parse_gap(gap)  # before minutes of reading
@@ -136,11 +138,11 @@ def train(
     event_columns = EventColumns(user_column, time_column, product_column)
     inputs = {
         "source": source,
-        "path": path,
+        "source_dir": source_dir,
         "events": events,
         "products": products,
         "gap": gap,
-        "max_session": max_session,
+        "max_session_products": max_session_products,
         "columns": [*asdict(event_columns).values(), title_column, category_column],
     }
     catalogue = sessions = None
@@ -159,7 +161,7 @@ def train(
         sessions = sessionize(
             visits,
             gap,
-            max_session,
+            max_session_products,
             columns=event_columns,
             product_ids=catalogue.product_ids,
         )
@@ -201,7 +203,7 @@ def embed(
 
     Example: `vitrina embed encoder catalogue.parquet --out vectors.parquet`
     """
-    from vitrina.encoder.catalogue import embed_file
+    from vitrina.encoder.embed import embed_file
     from vitrina.encoder.title_encoder import TitleEncoder
 
     model = TitleEncoder.load(encoder)
@@ -226,7 +228,7 @@ def similar(
 
     A title that begins with a dash goes behind `--`.
     """
-    from vitrina.encoder.catalogue import most_similar
+    from vitrina.encoder.embed import most_similar
     from vitrina.encoder.title_encoder import TitleEncoder
 
     model = TitleEncoder.load(encoder)
@@ -253,8 +255,8 @@ def fit(
 
     Example: `vitrina classify fit encoder labels.csv --label condition --out classifier`
     """
-    from vitrina.downstream.classifier import KIND
-    from vitrina.downstream.scoring import fit_file
+    from vitrina.classification.classifier import KIND
+    from vitrina.classification.predict import fit_file
     from vitrina.encoder.title_encoder import TitleEncoder
     from vitrina.files import refuse_existing
 
@@ -285,8 +287,8 @@ def predict(
 
     Example: `vitrina classify predict classifier catalogue.parquet --out scores.parquet`
     """
-    from vitrina.downstream.classifier import TitleClassifier
-    from vitrina.downstream.scoring import predict_file
+    from vitrina.classification.classifier import TitleClassifier
+    from vitrina.classification.predict import predict_file
 
     model = TitleClassifier.load(classifier)
     rows = predict_file(model, input, out, title_column=title_column, force=force, quiet=quiet)
@@ -315,7 +317,7 @@ def evaluate(
     sizes: Annotated[
         str | None, Parameter(help="Numbers of labels, with commas [the paper's, 100 to 100000].")
     ] = None,
-    samples: Annotated[
+    subsamples: Annotated[
         int | None, Parameter(help="Random subsamples of each size [5].", validator=Number(gte=1))
     ] = None,
     alphas: Annotated[
@@ -334,7 +336,7 @@ def evaluate(
 
     Example: `vitrina evaluate tasks.toml --encoder encoder --out evaluation`
     """
-    from vitrina.evaluation import evaluate as run_evaluation
+    from vitrina.evaluation.evaluate import evaluate as run_evaluation
 
     run_evaluation(
         tasks,
@@ -342,7 +344,7 @@ def evaluate(
         encoders=encoder or (),
         baselines=baselines,
         sizes=_numbers("--sizes", sizes, int),
-        samples=samples,
+        subsamples=subsamples,
         alphas=_numbers("--alphas", alphas, float) or (),
         quick=quick,
         resume=resume,
@@ -369,7 +371,7 @@ def inspect(folder: Annotated[Path, Parameter(help="An encoder or classifier.")]
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from vitrina.downstream.classifier import KIND, TitleClassifier
+    from vitrina.classification.classifier import KIND, TitleClassifier
     from vitrina.encoder.weights import EncoderWeights
     from vitrina.files import kind_of
 
@@ -397,7 +399,7 @@ def demo(
 
     Example: `vitrina demo --out demo`
     """
-    from vitrina.demo import run_demo
+    from vitrina.demo.run import run_demo
 
     run_demo(out, force=force, quiet=quiet, minutes=minutes, seed=seed, threads=threads)
 

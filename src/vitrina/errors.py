@@ -1,4 +1,7 @@
-"""The one error a user is meant to read."""
+"""Errors that a user can fix, and the one line that says how."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class InputError(ValueError):
@@ -16,3 +19,12 @@ class MissingExtraError(InputError, ImportError):
         super().__init__(
             f"this needs the package '{package}': install it with: pip install 'vitrina[{extra}]'"
         )
+
+
+@contextmanager
+def error_prefix(where: str) -> Iterator[None]:
+    """Put `where` (a file, a part of a file) before the message of any `InputError` raised inside."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None

@@ -30,16 +30,16 @@ class Progress:
 
     Parameters
     ----------
-    title : str
+    description : str
     total : int or None
         Units of work, None if unknown.
     done : int
         Units done before (a resumed run).
     """
 
-    def __init__(self, title: str, total: int | None, *, done: int = 0, quiet: bool = False):
+    def __init__(self, description: str, total: int | None, *, done: int = 0, quiet: bool = False):
         self._console, self._quiet = console(stderr=True), quiet
-        self._title, self._total = title, total
+        self._description, self._total = description, total
         self._start, self._first, self._last_line = time.monotonic(), done, time.monotonic()
         self._live: RichProgress | None = None
         if self._console.is_terminal and not quiet:
@@ -53,7 +53,7 @@ class Progress:
                 TextColumn("{task.fields[detail]}"),
             )
             self._live = RichProgress(*columns, console=self._console, transient=True)
-            self._task = self._live.add_task(title, total=total, completed=done, detail="")
+            self._task = self._live.add_task(description, total=total, completed=done, detail="")
 
     def update(self, done: int, detail: str = "") -> None:
         """So many units are done; `detail` is shown beside them."""
@@ -68,7 +68,7 @@ class Progress:
             if self._total and done > self._first:
                 seconds = (now - self._start) / (done - self._first) * (self._total - done)
                 left = f", {seconds:,.0f} s left"
-            self._console.print(f"{self._title}: {done:,}{of}{left}  {detail}")
+            self._console.print(f"{self._description}: {done:,}{of}{left}  {detail}")
 
     def note(self, message: str) -> None:
         """A line that stays, unless `quiet`."""

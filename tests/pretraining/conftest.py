@@ -34,4 +34,4 @@ def sessions(catalogue: Catalogue) -> Sessions:
 
 @pytest.fixture(scope="session")
 def data(catalogue: Catalogue, sessions: Sessions) -> TrainingData:
-    return TrainingData.prepare(catalogue, sessions, Settings(pieces=300))
+    return TrainingData.prepare(catalogue, sessions, Settings(vocab_size=300))

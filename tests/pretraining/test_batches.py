@@ -11,7 +11,7 @@ from vitrina.ragged import Ragged
 
 @pytest.mark.parametrize("kind", ["sessions", "pairs"])
 def test_an_epoch_holds_every_pair_once(data: TrainingData, kind: str) -> None:
-    batches = Batches(data, Settings(batch=kind, batch_size=16))
+    batches = Batches(data, Settings(batching=kind, batch_size=16))
     seen = [batches[step].pairs for step in range(batches.per_epoch)]
     assert sum(seen) == data.pairs
     pieces = [tuple(batches[step].pieces) for step in range(batches.per_epoch)]
@@ -110,7 +110,7 @@ def test_every_product_with_a_category_trains(
     assert len(lone) == len(with_category - in_sessions)
     assert (data.category[lone] >= 0).all()
     assert data.pairs == sessions.pairs
-    paper = TrainingData.prepare(catalogue, sessions, Settings(pieces=300, own_category=False))
+    paper = TrainingData.prepare(catalogue, sessions, Settings(vocab_size=300, own_category=False))
     assert len(paper.category) == len(in_sessions)
     np.testing.assert_array_equal(paper.sessions.offsets, sessions.products.offsets)
 
@@ -125,10 +125,10 @@ def test_dropout_leaves_some_pieces_out(data: TrainingData) -> None:
     for before, after in zip(list(whole)[:200], list(fewer)[:200], strict=True):
         pieces = iter(before.tolist())
         assert all(piece in pieces for piece in after.tolist())  # in their order
-    settings = Settings(batch_size=8, piece_dropout=0.3)
+    settings = Settings(batch_size=8, token_dropout=0.3)
     one, again = (Batches(data, settings)[3].titles for _ in "ab")
     np.testing.assert_array_equal(one.values, again.values)
-    plain = Batches(data, Settings(batch_size=8, piece_dropout=0.0))[3].titles
+    plain = Batches(data, Settings(batch_size=8, token_dropout=0.0))[3].titles
     assert len(one.values) < len(plain.values)
 
 

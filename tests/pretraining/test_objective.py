@@ -12,7 +12,7 @@ from vitrina.encoder.weights import initial_weights
 from vitrina.pretraining.batches import make_batch
 from vitrina.pretraining.dataset import TrainingData
 from vitrina.pretraining.networks import EncoderNetwork, Head, Networks, _LookUp, look_up
-from vitrina.pretraining.objective import losses, simclr_loss, spread
+from vitrina.pretraining.objective import losses, representation_std, simclr_loss
 from vitrina.pretraining.settings import Objective, Settings
 from vitrina.ragged import Ragged
 
@@ -216,8 +216,8 @@ def test_any_device_look_up_equals_the_kernels(data: TrainingData) -> None:
 
 
 def test_spread_tells_collapse() -> None:
-    assert spread(torch.ones(50, 8)) == pytest.approx(0, abs=1e-6)
-    assert spread(torch.randn(5000, 8)) == pytest.approx(1, abs=0.02)
+    assert representation_std(torch.ones(50, 8)) == pytest.approx(0, abs=1e-6)
+    assert representation_std(torch.randn(5000, 8)) == pytest.approx(1, abs=0.02)
 
 
 def test_a_step_of_real_size_is_the_same_to_the_last_bit(data: TrainingData) -> None:

@@ -20,9 +20,10 @@ from vitrina.errors import InputError
 from vitrina.pretraining import train as module
 from vitrina.pretraining.batches import Batch
 from vitrina.pretraining.objective import Losses
-from vitrina.pretraining.schedules import learning_rate
+from vitrina.pretraining.run_folder import Interrupted, RunFolder
 from vitrina.pretraining.settings import Settings, preset
-from vitrina.pretraining.train import Interrupted, RunFolder, train
+from vitrina.pretraining.train import train
+from vitrina.pretraining.trainer import learning_rate
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ def slow(self, batch, number):
 module.Trainer.step = slow
 catalogue = read_catalogue(folder + "/products.parquet")
 sessions = sessionize(folder + "/events.parquet", "1h", 6, product_ids=catalogue.product_ids)
-settings = Settings(batch_size=16, epochs=3, pieces=300, dim=16, filters=4, hidden=24, projection=8)
+settings = Settings(batch_size=16, epochs=3, vocab_size=300, dim=16, filters=4, hidden=24, projection=8)
 module.train(catalogue, sessions, out, settings, threads=2, quiet=True, resume=resume)
 """
 
@@ -266,7 +267,7 @@ def test_collapse_is_said(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     # weights that shrink towards 0 let every title look like every other; 3 is far too much
-    settings = Settings(alpha=1.0, tau=0.0, learning_rate=0.1, batch_size=64, **small_sizes)
+    settings = Settings(alpha=1.0, ema_decay=0.0, learning_rate=0.1, batch_size=64, **small_sizes)
     for decay in (0.0, 3.0):
         hard = Settings(**{**settings.asdict(), "weight_decay": decay, "epochs": 80})
         train(catalogue, sessions, tmp_path / f"encoder{decay}", hard, threads=1, quiet=True)

@@ -29,12 +29,13 @@ def rows(tokenizer: TitleTokenizer, titles: list[str | None] | list[str]) -> lis
 
 def test_training_twice_gives_the_same_bytes(grocery_titles: list[str]) -> None:
     models = [
-        TitleTokenizer.train(iter(grocery_titles), Normalizer("en"), pieces=300).model
+        TitleTokenizer.train(iter(grocery_titles), Normalizer("en"), vocab_size=300).model
         for _ in range(2)
     ]
     assert models[0] == models[1]
     assert (
-        TitleTokenizer.train(grocery_titles[::-1], Normalizer("en"), pieces=250).model != models[0]
+        TitleTokenizer.train(grocery_titles[::-1], Normalizer("en"), vocab_size=250).model
+        != models[0]
     )
 
 
@@ -142,8 +143,10 @@ def test_bad_corpora() -> None:
         with pytest.raises(InputError, match=r"^titles: no title has a word after normalisation; "):
             TitleTokenizer.train(titles, Normalizer("es"))
     for pieces in (5, 0, -1):
-        with pytest.raises(InputError, match=rf"^pieces: {pieces} is fewer than [^\n]* raise it$"):
-            TitleTokenizer.train(["abc def ghi"], Normalizer("en"), pieces=pieces)
+        with pytest.raises(
+            InputError, match=rf"^vocab_size: {pieces} is fewer than [^\n]* raise it$"
+        ):
+            TitleTokenizer.train(["abc def ghi"], Normalizer("en"), vocab_size=pieces)
 
 
 def test_no_model(tokenizer: TitleTokenizer) -> None:

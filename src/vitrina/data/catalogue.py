@@ -13,9 +13,9 @@ from vitrina.data.tables import (
     Source,
     as_text,
     describe,
-    encode,
-    ids,
+    factorize,
     is_text,
+    normalize_ids,
     readable,
     require_columns,
     scan,
@@ -144,7 +144,7 @@ def read_catalogue(source: Source, columns: CatalogueColumns | None = None) -> C
         table = frame.select(**{role: pl.col(column) for role, column in wanted.items()}).collect()
 
     rows = len(table)
-    product = ids(table["product"], columns.product, name)
+    product = normalize_ids(table["product"], columns.product, name)
     title = table["title"]
     if is_text(title) or title.dtype == pl.Null:
         title = as_text(title)
@@ -178,8 +178,8 @@ def read_catalogue(source: Source, columns: CatalogueColumns | None = None) -> C
             f"without product, {len(with_product)} without title): check --product-column and "
             "--title-column"
         )
-    product_ids, product_rows = encode(valid["product"])
-    titles, title_rows = encode(valid["title"])
+    product_ids, product_rows = factorize(valid["product"])
+    titles, title_rows = factorize(valid["title"])
     codes = pl.DataFrame({"product": product_rows, "title": title_rows, "name": valid["category"]})
     views = codes.select("product", "title").unique(maintain_order=True)
     views_of = views.sort("product", maintain_order=True)

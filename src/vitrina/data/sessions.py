@@ -14,7 +14,15 @@ import polars as pl
 import pyarrow.compute as pc
 
 from vitrina.compiled import compiled
-from vitrina.data.tables import Source, describe, encode, ids, readable, require_columns, scan
+from vitrina.data.tables import (
+    Source,
+    describe,
+    factorize,
+    normalize_ids,
+    readable,
+    require_columns,
+    scan,
+)
 from vitrina.errors import InputError
 from vitrina.ragged import Ragged, offsets_of
 
@@ -140,7 +148,7 @@ def sessionize(
     limit = parse_gap(gap)
     if max_products < 2:
         raise InputError(
-            f"--max-session / max_products is {max_products}: a pair needs sessions of at least 2"
+            f"`max_products` is {max_products}; a pair needs sessions of at least 2 products"
         )
     columns = columns or EventColumns()
     frame = scan(events, "events")
@@ -198,8 +206,8 @@ def _valid(
     raw = visits["time"]
     time, ticks_a_second = _ticks(raw, columns.time, where)
     visits = visits.with_columns(
-        ids(visits["user"], columns.user, where),
-        ids(visits["product"], columns.product, where),
+        normalize_ids(visits["user"], columns.user, where),
+        normalize_ids(visits["product"], columns.product, where),
         time=time,
         without_time=raw.is_null(),
     )
@@ -298,9 +306,9 @@ def _numbered(
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], pl.Series]:
     """Users numbered by first appearance, rows of `product_ids` (-1: not there), `product_ids`."""
     with ThreadPoolExecutor(1) as beside:  # Arrow's kernels use one thread and free the lock
-        users = beside.submit(encode, visits["user"])
+        users = beside.submit(factorize, visits["user"])
         if product_ids is None:
-            product_ids, row = encode(visits["product"].alias(columns.product))
+            product_ids, row = factorize(visits["product"].alias(columns.product))
         else:
             row = _rows(visits["product"], product_ids, where)
         return users.result()[1], row, product_ids
@@ -308,7 +316,7 @@ def _numbered(
 
 def _rows(products: pl.Series, product_ids: pl.Series, where: str) -> npt.NDArray[np.int32]:
     """The row of every product in the catalogue, -1 where it isn't there."""
-    ids_there = ids(product_ids, "product_ids", "catalogue")
+    ids_there = normalize_ids(product_ids, "product_ids", "catalogue")
     here, there = products.dtype, ids_there.dtype
     common: pl.DataType = pl.String()
     if here == there:

@@ -42,7 +42,7 @@ class Dataset:
     note: str
 
 
-def open_source(name: str, path: str | Path | None = None) -> Dataset:
+def load_public_dataset(name: str, path: str | Path | None = None) -> Dataset:
     """Open a public data set by name.
 
     Parameters
@@ -232,7 +232,7 @@ SOURCES: MappingProxyType[str, Callable[[Path | None], Dataset]] = MappingProxyT
         "amazon-m2": _amazon_m2,
     }
 )
-"""Names of the data sets that `open_source` opens, with their openers."""
+"""Names of the data sets that `load_public_dataset` opens, with their openers."""
 
 
 def _candidates(folder: Path | None, file: str) -> list[Path]:

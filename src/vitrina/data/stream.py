@@ -50,7 +50,7 @@ def add_columns(
     title_column: str,
     columns_of: Callable[[pl.Series], dict[str, pa.Array]],
     *,
-    title: str,
+    description: str,
     force: bool = False,
     quiet: bool = False,
 ) -> int:
@@ -75,7 +75,7 @@ def add_columns(
     done = 0
     with (
         atomic_path(out) as temporary,
-        Progress(title, _rows(source), quiet=quiet) as progress,
+        Progress(description, _rows(source), quiet=quiet) as progress,
         temporary.open("wb") as file,  # of a path, pyarrow would expand the ~
         _writer(file, *first) as writer,
     ):

@@ -261,7 +261,7 @@ def _first_unreadable(files: list[Path]) -> tuple[Path, BaseException] | None:
     return None
 
 
-def ids(column: pl.Series, name: str, where: str) -> pl.Series:
+def normalize_ids(column: pl.Series, name: str, where: str) -> pl.Series:
     """Ids as whole numbers or text, null where there is none.
 
     Whole numbers stored as floats (what a missing value does to a column elsewhere) become
@@ -291,7 +291,7 @@ def ids(column: pl.Series, name: str, where: str) -> pl.Series:
     )
 
 
-def encode(values: pl.Series) -> tuple[pl.Series, npt.NDArray[np.int32]]:
+def factorize(values: pl.Series) -> tuple[pl.Series, npt.NDArray[np.int32]]:
     """Number values without nulls by first appearance.
 
     Returns

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 
-import vitrina
+from vitrina._version import __version__
 from vitrina.compiled import default_threads
 from vitrina.encoder.kernels import BLOCKS, WIDTHS, Table
 from vitrina.errors import InputError
@@ -143,7 +143,7 @@ class EncoderWeights:
         (folder / "tokenizer.model").write_bytes(self.tokenizer.model)
         pieces, dim = self.embeddings.shape
         config = {
-            "vitrina": vitrina.__version__,
+            "vitrina": __version__,
             "model": {
                 "pieces": pieces,
                 "dim": dim,

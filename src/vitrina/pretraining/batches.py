@@ -56,13 +56,13 @@ class Batches:
     """The batches of all epochs by number, a function of the data and the seed alone. Nothing that
     grows with the data is held in memory.
 
-    ``settings.batch == "sessions"``: whole sessions in random order. ``"pairs"``: the paper's
+    ``settings.batching == "sessions"``: whole sessions in random order. ``"pairs"``: the paper's
     random pairs over all sessions (§3.1), each a session of two.
     """
 
     def __init__(self, data: TrainingData, settings: Settings) -> None:
         self._data, self._settings = data, settings
-        self._whole = settings.batch == "sessions"
+        self._whole = settings.batching == "sessions"
         self._size = len(data.sessions) if self._whole else data.pairs
         self._many_views = len(data.views.values) > len(data.views)
         self.per_epoch = ceil(self._size / settings.batch_size)
@@ -76,9 +76,9 @@ class Batches:
         sessions = self._data.sessions.take(chosen) if self._whole else self._pairs(chosen)
         views = self._views(sessions, step)
         drop = None
-        if self._settings.piece_dropout > 0:
+        if self._settings.token_dropout > 0:
             rng = np.random.default_rng([self._settings.seed, step, 2])
-            drop = partial(without_some, share=self._settings.piece_dropout, rng=rng)
+            drop = partial(without_some, share=self._settings.token_dropout, rng=rng)
         return make_batch(self._data, sessions, views, self._settings.own_category, drop)
 
     def _pairs(self, numbers: Ints) -> Ragged:

@@ -75,9 +75,9 @@ class TrainingData:
         if len(corpus) > _TOKENIZER_TITLES:
             rng = np.random.default_rng(settings.seed)
             corpus = rng.choice(corpus, _TOKENIZER_TITLES, replace=False)
-        normalizer = Normalizer(settings.language, settings.style)
+        normalizer = Normalizer(settings.language, settings.normalization)
         tokenizer = TitleTokenizer.train(
-            (titles[row] for row in corpus), normalizer, settings.pieces
+            (titles[row] for row in corpus), normalizer, settings.vocab_size
         )
         rows = Ragged(visits.astype(np.int32), rows.offsets)
         return cls(

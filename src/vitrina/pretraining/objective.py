@@ -111,7 +111,7 @@ def category_loss(logits: Tensor, target: Tensor, count: Tensor, pairs: float) -
     return (torch.dot(torch.logsumexp(logits, 1), times) - picked) / pairs
 
 
-def spread(representation: Tensor) -> float:
+def representation_std(representation: Tensor) -> float:
     """Collapse gauge: standard deviation of the unit-length representations over the batch, mean
     over dimensions, times √dim. 0: all titles look alike; 1: they fill the sphere."""
     unit = functional.normalize(representation.float())

@@ -20,36 +20,36 @@ class Settings:
     Attributes
     ----------
     language : language of the stop words, which only the paper's normalisation removes
-    style : normalisation, see `vitrina.text.normalize.Normalizer`
+    normalization : normalisation, see `vitrina.text.normalize.Normalizer`
     objective : how views are pulled together: "byol"; "simclr", with the batch's other sessions as
         negatives; or "byol+simclr", the sum of both losses
     alpha : weight of that loss; 1 - alpha is that of the category loss (equation 4)
-    pieces : SentencePiece pieces
+    vocab_size : SentencePiece pieces
     dim, filters : numbers of an embedding; filters of each convolution
     hidden, projection : of projector, predictor and category head
     embedding_std : standard deviation of the embeddings at the start
     optimizer : "adamw", or "sgd" with momentum
     learning_rate : its peak, already scaled to the batch
     weight_decay, momentum : of the optimiser (momentum: SGD only)
-    batch : "sessions": a batch is whole sessions with all their pairs; "pairs": random pairs
+    batching : "sessions": a batch is whole sessions with all their pairs; "pairs": random pairs
         over all sessions
     batch_size : sessions or pairs in a batch
     own_category : whether a product also predicts its own category, as if it were its own partner;
         products of the catalogue that no session holds then train too, each a session of one
-    piece_dropout : share of a title's pieces that a step leaves out, drawn anew for each
+    token_dropout : share of a title's pieces that a step leaves out, drawn anew for each
     epochs : passes over all pairs
     warmup : share of the steps during which the learning rate rises
-    tau : the target network's decay at the start; it rises to 1 at the end
+    ema_decay : the target network's decay at the start; it rises to 1 at the end
     seed : of weights, batches and sampling
     max_minutes : bound on the whole run; the schedules are planned to end within it
     """
 
     preset: PresetName = "default"
     language: str | None = None
-    style: Style = "default"
+    normalization: Style = "default"
     objective: Objective = "byol+simclr"
     alpha: float = 0.5
-    pieces: int = 30_000
+    vocab_size: int = 30_000
     dim: int = 512
     filters: int = 128
     hidden: int = 1025
@@ -59,13 +59,13 @@ class Settings:
     learning_rate: float = 3e-3
     weight_decay: float = 1e-5
     momentum: float = 0.9
-    batch: Literal["sessions", "pairs"] = "sessions"
+    batching: Literal["sessions", "pairs"] = "sessions"
     batch_size: int = 256
     own_category: bool = True
-    piece_dropout: float = 0.3
+    token_dropout: float = 0.3
     epochs: int = 1
     warmup: float = 0.05
-    tau: float = 0.996
+    ema_decay: float = 0.996
     seed: int = 0
     max_minutes: float | None = None
 
@@ -74,11 +74,11 @@ class Settings:
         checks = [
             ("objective", self.objective in known, f"one of {', '.join(known)}"),
             ("alpha", 0 <= self.alpha <= 1, "a number from 0 to 1"),
-            ("pieces", self.pieces >= 16, "16 or more"),
+            ("vocab_size", self.vocab_size >= 16, "16 or more"),
             ("epochs", self.epochs >= 1, "1 or more"),
             ("batch_size", self.batch_size >= 2, "2 or more"),
-            ("piece_dropout", 0 <= self.piece_dropout < 1, "a number from 0 to less than 1"),
-            ("tau", 0 <= self.tau <= 1, "a number from 0 to 1"),
+            ("token_dropout", 0 <= self.token_dropout < 1, "a number from 0 to less than 1"),
+            ("ema_decay", 0 <= self.ema_decay <= 1, "a number from 0 to 1"),
             ("seed", 0 <= self.seed < 2**32, "a whole number from 0 to 2^32 - 1"),
             ("max_minutes", self.max_minutes is None or self.max_minutes > 0, "more than 0"),
         ]
@@ -112,14 +112,14 @@ def preset(name: str, **changes: Any) -> Settings:
         "preset": "paper",
         "objective": "byol",
         "alpha": 0.9,
-        "style": "paper",
+        "normalization": "paper",
         "embedding_std": 1.0,
         "optimizer": "sgd",
         "learning_rate": 0.45 * changes.get("batch_size", 4096) / 256,
-        "batch": "pairs",
+        "batching": "pairs",
         "batch_size": 4096,
         "own_category": False,
-        "piece_dropout": 0.0,
+        "token_dropout": 0.0,
         "epochs": 1,
         "warmup": 0.01,
     }

@@ -7,42 +7,46 @@ import math
 import os
 import platform
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 
-import vitrina
+from vitrina._version import __version__
 from vitrina.compiled import default_threads
 from vitrina.data.catalogue import Catalogue
 from vitrina.data.sessions import Sessions
 from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.encoder.weights import KIND
 from vitrina.errors import InputError, MissingExtraError
-from vitrina.files import atomic_path, refuse_existing, require_name, write_json
+from vitrina.files import atomic_path, refuse_existing, write_json
 from vitrina.pretraining.dataset import TrainingData
 from vitrina.pretraining.settings import Settings
 from vitrina.progress import Progress
 
 try:
     import torch
-    from filelock import FileLock, Timeout
 
     from vitrina.pretraining.batches import Batches
     from vitrina.pretraining.checkpoint import load_checkpoint, save_checkpoint
-    from vitrina.pretraining.loop import Trainer, steps_within
-    from vitrina.pretraining.networks import faster_torch
+    from vitrina.pretraining.torch_speed import faster_torch
+    from vitrina.pretraining.trainer import Trainer, estimate_steps
 except ModuleNotFoundError as error:
     raise MissingExtraError("torch", "train") from error
+from vitrina.pretraining.run_folder import (
+    LOG,
+    Interrupted,
+    RunFolder,
+    _interrupts,
+    _locked,
+    _open_plan,
+    _truncate_log,
+    check_output,
+)
 
-LOG = "training.jsonl"
 _SECONDS_BETWEEN_CHECKPOINTS = 120.0
 _SECONDS_BETWEEN_RECORDS = 10.0
 _COLLAPSED = 0.1  # of the spread at the start
@@ -50,58 +54,8 @@ _LOGGED = {  # figures of a step that are shown, with their short names
     "loss": "loss",
     "alignment": "alignment",
     "cross_entropy": "category",
-    "spread": "spread",
+    "representation_std": "std",
 }
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during training; everything is saved and the message says how to go on."""
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """An unfinished run's files, beside its output: DIR.training for DIR."""
-
-    path: Path  # held by one process at a time, through its file `lock`
-
-    @classmethod
-    def of(cls, out: str | Path) -> RunFolder:
-        """The run that would end as the folder `out`."""
-        out = Path(out)
-        require_name(out)
-        return cls(out.with_name(out.name + ".training"))
-
-    @property
-    def exists(self) -> bool:
-        return self.lock.exists()
-
-    @property
-    def lock(self) -> Path:
-        return self.path / "lock"
-
-    @property
-    def plan(self) -> Path:
-        return self.path / "run.json"
-
-    @property
-    def prepared(self) -> bool:
-        """Whether data and plan are written, so that a resumed run needs no input."""
-        return self.plan.exists()
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.path / "checkpoint.safetensors"
-
-    @property
-    def log(self) -> Path:
-        return self.path / LOG
-
-    def clear(self) -> None:
-        """Remove all but the lock, the plan first: without it there is nothing to resume."""
-        self.plan.unlink(missing_ok=True)
-        for entry in self.path.iterdir():
-            if entry != self.lock:
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def train(
@@ -155,15 +109,15 @@ def train(
     if threads is not None and threads < 1:
         raise InputError(f"threads: {threads} should be 1 or more")
     target = _device(device)
-    asked = {
+    requested = {
         "settings": settings.asdict(),
         "inputs": json.loads(json.dumps(dict(inputs or {}), default=str)),
         "threads": threads,
         "device": target.type,
     }
-    with _held(run), _torch_threads(), faster_torch():
+    with _locked(run), _torch_threads(), faster_torch():
         if resume and run.prepared:
-            plan = _open_plan(run, asked)
+            plan = _open_plan(run, requested)
             data = TrainingData.load(run.path / "data")
             if data.digest() != plan["data_digest"]:
                 raise InputError(f"{run.path}: its data is damaged; start over with --force")
@@ -172,9 +126,9 @@ def train(
             if catalogue is None or sessions is None:
                 raise InputError(f"{run.path}: holds nothing to resume; train without --resume")
             torch.set_num_threads(threads or default_threads())
-            asked["threads"] = torch.get_num_threads()
+            requested["threads"] = torch.get_num_threads()
             run.clear()
-            plan = asked | _prepare(run, catalogue, sessions, settings, target, started, quiet)
+            plan = requested | _prepare(run, catalogue, sessions, settings, target, started, quiet)
             write_json(run.plan, plan)  # last: it says that all is there
             data = TrainingData.load(run.path / "data")
         encoder = _run(run, data, settings, plan, target, started, quiet, tensorboard)
@@ -185,27 +139,6 @@ def train(
             encoder.weights.write_into(folder)
         run.clear()
     return encoder
-
-
-def check_output(out: str | Path, *, resume: bool, force: bool) -> None:
-    """Raise InputError if a run may not start at `out`, or has nothing to resume there."""
-    out, run = Path(out), RunFolder.of(out)
-    if resume and force:
-        raise InputError("--resume goes on with a run, --force starts over: give one of them")
-    if resume and not run.exists:
-        state = "is finished already" if out.exists() else "was never started"
-        raise InputError(f"{out}: {state}; there is nothing to resume, leave out --resume")
-    if not resume:
-        refuse_existing(out, force, KIND)
-        if run.prepared and not force:
-            raise InputError(
-                f"{run.path}: holds a run that was stopped; go on with --resume, "
-                "or start over with --force"
-            )
-    if run.path.exists() and not run.exists and (run.path.is_file() or any(run.path.iterdir())):
-        raise InputError(
-            f"{run.path}: isn't a run's, but a run needs its name; move it or choose another --out"
-        )
 
 
 def _prepare(
@@ -221,17 +154,19 @@ def _prepare(
     with Progress("preparing", None, quiet=quiet) as progress:
         progress.note("preparing: tokenizer and sessions")
         data = TrainingData.prepare(catalogue, sessions, settings)
-        if len(data.tokenizer) < settings.pieces:
+        if len(data.tokenizer) < settings.vocab_size:
             progress.note(
                 f"tokenizer: {len(data.tokenizer):,} pieces; the titles' words support no more "
-                f"({settings.pieces:,} were asked for)"
+                f"({settings.vocab_size:,} were asked for)"
             )
         data.save(run.path / "data")
         steps = Batches(data, settings).per_epoch * settings.epochs
         planned = steps
         if settings.max_minutes is not None:
             used = time.monotonic() - started
-            planned = steps_within(settings.max_minutes * 60 - used, steps, data, settings, device)
+            planned = estimate_steps(
+                settings.max_minutes * 60 - used, steps, data, settings, device
+            )
             if planned < steps:
                 progress.note(
                     f"plan: {planned:,} of {steps:,} steps fit into {settings.max_minutes:g} "
@@ -249,7 +184,7 @@ def _prepare(
         "catalogue": catalogue.counts,
         "sessions": sessions.counts,
         "versions": {
-            "vitrina": vitrina.__version__,
+            "vitrina": __version__,
             "python": platform.python_version(),
             "torch": torch.__version__,
             "numpy": np.__version__,
@@ -275,7 +210,7 @@ def _run(
     else:
         position["seconds"] = time.monotonic() - started  # preparing counts towards max_minutes
     steps = int(position.get("steps", steps))  # fewer than planned if time was up
-    _cut(run.log, position["log_bytes"])
+    _truncate_log(run.log, position["log_bytes"])
     every = max(1, steps // 200)
     begun, before = time.monotonic(), float(position["seconds"])
     seconds, saved = before, begun
@@ -317,11 +252,11 @@ def _run(
                         f"training diverged: the loss is {record['loss']} at step {done}; "
                         "try --preset default or another --alpha"
                     )
-                at_start = position.setdefault("spread_at_start", record["spread"])
-                if not warned and record["spread"] < _COLLAPSED * at_start:
+                at_start = position.setdefault("initial_std", record["representation_std"])
+                if not warned and record["representation_std"] < _COLLAPSED * at_start:
                     warned = True
                     progress.warn(
-                        f"warning: the representations collapse (spread {record['spread']:.3f}, "
+                        f"warning: the representations collapse (spread {record['representation_std']:.3f}, "
                         f"{at_start:.3f} when first logged); a smaller --alpha holds them apart"
                     )
             if last:
@@ -349,43 +284,7 @@ def _run(
         "minutes": round(seconds / 60, 2),
         "last": {name: record[name] for name in _LOGGED if name in record},
     }
-    return TitleEncoder(trainer.frozen(summary))
-
-
-def _open_plan(run: RunFolder, asked: dict[str, Any]) -> dict[str, Any]:
-    """The plan of a run to resume; InputError if anything else is asked for now."""
-    plan: dict[str, Any] = json.loads(run.plan.read_text("utf-8"))
-    if asked["threads"] is None:
-        asked = asked | {"threads": plan["threads"]}
-    before, now = ({**p["settings"], **p["inputs"], **p} for p in (plan, asked))
-    names = {*asked["settings"], *asked["inputs"], *plan["inputs"], "threads", "device"}
-    for name in sorted(names):
-        if before.get(name) != now.get(name):
-            raise InputError(
-                f"{name}: is {now.get(name)}, but the run to resume was started with "
-                f"{before.get(name)}; give the same settings, or start over with --force"
-            )
-    return plan
-
-
-@contextmanager
-def _held(run: RunFolder) -> Iterator[None]:
-    """Keep the run's folder to this process; what an earlier one left half-written goes, and in the
-    end the folder, unless there is something to resume."""
-    run.path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(run.lock)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(f"{run.path}: another process trains it now; wait, or stop it") from None
-    try:
-        for left in run.path.glob(".*.partial"):
-            left.unlink() if left.is_file() else shutil.rmtree(left)
-        yield
-    finally:
-        if not run.prepared:
-            shutil.rmtree(run.path, ignore_errors=True)
-        lock.release()
+    return TitleEncoder(trainer.export_encoder(summary))
 
 
 @contextmanager
@@ -408,38 +307,10 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _cut(log: Path, size: int) -> None:
-    """Forget what was logged after the checkpoint: those steps are done again."""
-    with log.open("ab") as file:
-        file.truncate(min(size, file.tell()))
-
-
 def _shown(record: dict[str, Any]) -> str:
     figures = ((label, record.get(name)) for name, label in _LOGGED.items())
     shown = (f"{label} {figure:.3f}" for label, figure in figures if figure is not None)
     return " · ".join([f"{record['pairs_per_second']:,} pairs/s", *shown])
-
-
-@contextmanager
-def _interrupts() -> Iterator[Any]:
-    """Turn Ctrl-C (and being asked to terminate) into a flag, so that no step is cut in two; a
-    second one is real."""
-    flag = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        flag.set()
-        signal.signal(number, signal.default_int_handler)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield flag.is_set  # signals reach the main thread alone
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    previous = {number: signal.signal(number, on_signal) for number in numbers}
-    try:
-        yield flag.is_set
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -56,17 +56,17 @@ class TitleTokenizer:
         cls,
         titles: Iterable[str | None],
         normalizer: Normalizer,
-        pieces: int = 30_000,
+        vocab_size: int = 30_000,
     ) -> TitleTokenizer:
         """Train a unigram model on the titles, as often as they occur (paper A.1: 30,000).
 
         The same titles in the same order give the same model, on any machine. A corpus that
-        can't fill `pieces` gets as many as it supports: compare `len(tokenizer)`.
+        can't fill `vocab_size` gets as many as it supports: compare `len(tokenizer)`.
 
         Raises
         ------
         InputError
-            if no title has a word, or `pieces` is fewer than their characters
+            if no title has a word, or `vocab_size` is fewer than their characters
         """
         model = io.BytesIO()
         sentences = filter(None, _normalised(titles, normalizer))
@@ -75,7 +75,7 @@ class TitleTokenizer:
                 sentence_iterator=sentences,
                 model_writer=model,
                 model_type="unigram",
-                vocab_size=pieces,
+                vocab_size=vocab_size,
                 hard_vocab_limit=False,
                 max_sentencepiece_length=_LONGEST_PIECE,
                 normalization_rule_name="identity",  # Normalizer's work is done
@@ -93,7 +93,7 @@ class TitleTokenizer:
                 ) from None
             if "vocab" in str(error).lower():
                 raise InputError(
-                    f"pieces: {pieces} is fewer than the titles have characters; raise it"
+                    f"vocab_size: {vocab_size} is fewer than the titles have characters; raise it"
                 ) from None
             raise InputError(f"titles: the tokenizer can't be trained on them ({error})") from None
         return cls(model.getvalue(), normalizer)
