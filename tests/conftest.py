@@ -1,4 +1,4 @@
-"""Small real things that many tests need."""
+"""Fixtures that many tests share."""
 
 from html.parser import HTMLParser
 from pathlib import Path
@@ -47,19 +47,19 @@ def tokenizer(grocery_titles: list[str]) -> TitleTokenizer:
 
 @pytest.fixture(scope="session")
 def encoder(tokenizer: TitleTokenizer) -> TitleEncoder:
-    """A small encoder that was never trained: 16 filters of each width, 64 numbers a title."""
+    """A small untrained encoder: 16 filters of each width, vectors of length 64."""
     return TitleEncoder(initial_weights(tokenizer, dim=32, filters=16))
 
 
 @pytest.fixture(scope="session")
 def small_sizes() -> dict[str, int]:
-    """Sizes of networks that train in a second."""
+    """Settings of networks that train in a second."""
     return {"vocab_size": 300, "dim": 16, "filters": 4, "hidden": 24, "projection": 8}
 
 
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two layers of BERT, never trained, and a WordPiece vocabulary."""
+    """A folder with an untrained BERT of two layers and its WordPiece vocabulary."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     vocabulary = [
@@ -81,7 +81,7 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_attention_heads=2,
         intermediate_size=64,
         max_position_embeddings=80,
-        initializer_range=0.5,  # so that words differ clearly without training
+        initializer_range=0.5,  # large, so that words differ clearly without training
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -91,20 +91,25 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Balanced(HTMLParser):
-    """Fails on a tag that isn't closed in its order; collects tags, references and texts."""
+    """Parse HTML and fail if tags are not properly nested; collects tags, links, ids and texts."""
 
     void = ("meta", "br", "link", "img")
 
     def __init__(self, html):
         super().__init__()
-        self.open, self.tags, self.references, self.ids, self.texts = [], [], [], [], []
+        self.open: list[str] = []
+        self.tags = []
+        self.references = []
+        self.ids = []
+        self.texts = []
         self.feed(html)
         assert self.open == []
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
         for name, value in attributes:
-            self.ids += [value] if name == "id" else []
+            if name == "id":
+                self.ids.append(value)
             if name in ("href", "src", "xlink:href", "action", "data"):
                 self.references.append(value)
         if tag not in self.void:
@@ -119,7 +124,8 @@ class Balanced(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.texts += [data.strip()] if data.strip() else []
+        if data.strip():
+            self.texts.append(data.strip())
 
 
 @pytest.fixture(scope="session")
@@ -129,7 +135,7 @@ def parse():
 
 @pytest.fixture(scope="session")
 def make_cells():
-    """Cells of models that get better with labels, each from its own level at 100 labels."""
+    """Make results of models that improve with labels, from a given level at 100 labels."""
 
     def make(tasks, levels, sizes=(100, 1000), samples=2, part="test", noise=0.01):
         rng = np.random.default_rng(0)
@@ -148,10 +154,8 @@ def make_cells():
                         key = (task, split, kind, part, model, size, sample, metric)
                         times = (0.1, 0.01, 1000, model != "fasttext")
                         rows.append((*key, value, boot, *figures, *times))
-        columns = (
-            "task split kind part model size sample metric value bootstrap auc r2 accuracy mae"
-        )
-        columns = [*columns.split(), "fit_seconds", "score_seconds", "bytes", "repeatable"]
+        names = "task split kind part model size sample metric value bootstrap auc r2 accuracy mae"
+        columns = [*names.split(), "fit_seconds", "score_seconds", "bytes", "repeatable"]
         nullable = dict.fromkeys(("auc", "r2", "accuracy", "mae"), pl.Float64)
         return pl.DataFrame(rows, columns, schema_overrides=nullable, orient="row")
 

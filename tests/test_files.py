@@ -34,7 +34,7 @@ def entries(folder: Path) -> list[str]:
 
 
 def write(path: Path, kind: str, text: str) -> None:
-    """Write through atomic_path a file, or a folder that holds it."""
+    """Write a file, or a folder with a file, through atomic_path."""
     with atomic_path(path) as temporary:
         if kind == "folder":
             temporary.mkdir()
@@ -124,7 +124,7 @@ def test_a_crash_leaves_the_old_content(tmp_path: Path) -> None:
     assert text_of(path) == "new"
 
 
-# Files of this process can't grow over 1,000 bytes: to a program it is a full disk.
+# Limits files to 1,000 bytes, which looks like a full disk to a program.
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
@@ -192,7 +192,7 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
         "import os, pathlib, sys\n"
         "from vitrina.files import atomic_path\n"
         "if os.geteuid() == 0:\n"
-        "    os.seteuid(65534)  # root may write anywhere, nobody may not\n"
+        "    os.seteuid(65534)  # root may write anywhere, nobody (65534) may not\n"
         "try:\n"
         "    with atomic_path(pathlib.Path(sys.argv[1])) as temporary:\n"
         "        temporary.write_text('new')\n"
@@ -212,7 +212,7 @@ def test_other_errors_pass_unchanged(tmp_path: Path) -> None:
         with atomic_path(tmp_path / "out"):
             raise error
 
-    # a message about another file, made by a reader, keeps that file's name
+    # a message of a reader about its own file stays as it is
     with pytest.raises(InputError) as error:
         fail(InputError("in.csv: can't be read (Permission denied (os error 13)): is it yours?"))
     assert str(error.value).startswith("in.csv")
@@ -226,7 +226,7 @@ def test_existing_paths_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         refuse_existing(tmp_path, force=False)
     assert one_line(error).startswith(f"{tmp_path}: exists already")
-    refuse_existing(tmp_path, force=True, kind="shelf")  # empty
+    refuse_existing(tmp_path, force=True, kind="shelf")  # an empty folder
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_a_sealed_folder_is_whole(sealed: Path) -> None:
     assert kind_of(sealed) == "jam"
     files = json.loads((sealed / MANIFEST).read_text())["files"]
     assert set(files) == {"a.txt", "sub/b.txt"}
-    # the digest that anyone can check with sha256sum
+    # the checksum that `sha256sum` prints
     assert files["a.txt"] == {
         "bytes": 3,
         "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
@@ -289,7 +289,7 @@ def test_a_sealed_folder_is_whole(sealed: Path) -> None:
 
 
 def says_the_same(damaged: bytes, whole: bytes) -> bool:
-    """The manifests differ in white space, or in the format's own number (an older one)."""
+    """Whether two manifests differ only in white space, or by an older format number."""
     try:
         manifest = json.loads(damaged)
         older = manifest["format_version"] <= 3
@@ -307,7 +307,7 @@ def test_any_flipped_bit_is_found(sealed: Path) -> None:
                 damaged = bytearray(whole)
                 damaged[place] ^= 1 << bit
                 path.write_bytes(damaged)
-                if path.name == MANIFEST and says_the_same(damaged, whole):
+                if path.name == MANIFEST and says_the_same(bytes(damaged), whole):
                     check_sealed(sealed, "jam", 3)
                     continue
                 with pytest.raises(InputError) as error:

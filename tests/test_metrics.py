@@ -1,4 +1,4 @@
-"""Metrics and their bootstrap against scikit-learn, row by row."""
+"""Metrics and their bootstrap compared with scikit-learn."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_one_class_has_no_auc():
 
 
 def naive(kind, truth, scores, metric, replicates):
-    """Draw the same rows one by one."""
+    """Compute the metric on the rows of each replicate."""
     drawn = np.random.default_rng(len(truth)).integers(len(truth), size=(replicates, len(truth)))
     return [metric(truth[rows], scores[rows]) for rows in drawn]
 
@@ -49,7 +49,7 @@ def test_replicates_are_resampled_rows(rng):
 
 
 def test_replicates_spread_like_the_metric(rng):
-    """The standard error of a mean AUC, known by simulation."""
+    """The spread of the replicates is the standard error of the AUC, as found by simulation."""
     found, spread = [], []
     for _ in range(100):
         truth = rng.random(300) < 0.5

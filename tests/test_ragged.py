@@ -1,8 +1,9 @@
-"""Ragged arrays against plain Python lists."""
+"""Ragged arrays compared with plain Python lists."""
 
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from hypothesis import given, settings
@@ -42,7 +43,7 @@ def test_rows_taken_in_any_order_and_twice(lists: list[list[int]], data: st.Data
 
 
 def test_rows_from_arrays_and_generators() -> None:
-    arrays = (np.arange(n, dtype=np.int32) for n in (2, 0, 3))
+    arrays: Any = (np.arange(n, dtype=np.int32) for n in (2, 0, 3))
     assert lists_of(Ragged.from_lists(arrays)) == [[0, 1], [], [0, 1, 2]]
 
 

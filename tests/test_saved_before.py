@@ -1,7 +1,7 @@
-"""Folders that earlier versions saved still load, and give the same figures.
+"""Folders saved by earlier versions still load and give the same results.
 
 `saved/encoder-1` and `saved/classifier-3*` were written by version 0.1.0 before its settings got
-their present names; `saved/expected.json` holds what that version computed.
+their present names; `saved/expected.json` has what that version computed.
 """
 
 import json

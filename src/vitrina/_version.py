@@ -8,8 +8,19 @@ __version__ = "0.1.0"
 
 
 def installed_versions(packages: Iterable[str]) -> dict[str, str]:
-    """Versions of vitrina, Python and the given distributions; those not installed are left out."""
-    # imported here: `import vitrina` needs the version alone
+    """Return the versions of vitrina, Python and other packages.
+
+    Parameters
+    ----------
+    packages : iterable of str
+        Names of distributions.
+
+    Returns
+    -------
+    dict of str to str
+        Versions by name. Packages that are not installed are left out.
+    """
+    # imported here, because `import vitrina` needs only `__version__` and should be fast
     import platform
     from contextlib import suppress
     from importlib.metadata import PackageNotFoundError, version

@@ -1,24 +1,44 @@
-"""Settings of the C library's memory allocator (glibc on Linux; elsewhere nothing happens)."""
+"""Settings of the C library's memory allocator (glibc on Linux; no effect elsewhere)."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from typing import Any
 
-MMAP_MAX, PERTURB, TRIM_THRESHOLD = -4, -6, -1
-"""Parameters of glibc's mallopt(3)."""
+# parameters of glibc's mallopt(3), from malloc.h
+MMAP_MAX = -4
+PERTURB = -6
+TRIM_THRESHOLD = -1
 
 
 def set_malloc_option(parameter: int, value: int) -> bool:
-    """Set a parameter of mallopt(3) for this process; False where the C library has none."""
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    """Set a parameter of mallopt(3) for this process.
+
+    Parameters
+    ----------
+    parameter : int
+        `MMAP_MAX`, `PERTURB` or `TRIM_THRESHOLD`.
+    value : int
+
+    Returns
+    -------
+    bool
+        Whether the parameter was set; False where the C library has no mallopt.
+    """
+    library = _c_library()
     if not hasattr(library, "mallopt"):
         return False
-    return bool(library.mallopt(parameter, value))  # type: ignore[union-attr]
+    return bool(library.mallopt(parameter, value))
 
 
 def trim_heap() -> None:
-    """Return free memory at the heap's end to the system, where the C library can."""
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    """Return the free memory at the end of the heap to the system, if the C library can."""
+    library = _c_library()
     if hasattr(library, "malloc_trim"):
-        library.malloc_trim(0)  # type: ignore[union-attr]
+        library.malloc_trim(0)
+
+
+def _c_library() -> Any:
+    """The C library of this process; None elsewhere than on Linux."""
+    return ctypes.CDLL(None) if sys.platform == "linux" else None

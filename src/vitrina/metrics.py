@@ -1,4 +1,4 @@
-"""What scores are worth: AUC, accuracy, R², MAE, and how sure we are of them."""
+"""Metrics of predictions (AUC, accuracy, R², MAE) and their bootstrap replicates."""
 
 from __future__ import annotations
 
@@ -13,34 +13,38 @@ from sklearn.metrics import mean_absolute_error, r2_score, roc_auc_score
 Kind: TypeAlias = Literal["binary", "multiclass", "regression"]
 
 PRIMARY: Mapping[Kind, str] = {"binary": "auc", "multiclass": "auc", "regression": "r2"}
-"""The metric that curves and comparisons show: AUC ROC (macro, one against the rest), or R²."""
+"""The metric that curves and comparisons show: ROC AUC (macro, one-vs-rest), or R²."""
 REPLICATES = 200
-"""Bootstrap replicates of a cell."""
+"""Number of bootstrap replicates for each score."""
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 
 def metrics(kind: Kind, truth: npt.NDArray[Any], scores: Floats) -> dict[str, float]:
-    """The metrics of a kind of task.
+    """Compute the metrics of a kind of task.
 
     Parameters
     ----------
-    kind
-    truth : (n,) bool, int64 class numbers, or float64
-    scores : (n,), or (n, k) for a multi-class task
+    kind : {"binary", "multiclass", "regression"}
+    truth : ndarray of shape (n,), bool, int64 or float64
+        True labels: whether a row is positive (binary), its class number (multi-class), or its
+        value (regression).
+    scores : ndarray of shape (n,), or (n, k) for a multi-class task
+        Predicted scores, one for each of the k classes, or predicted values.
 
     Returns
     -------
-    auc (binary); auc (mean over the classes that occur, each against the rest) and accuracy
-    (multi-class); r2 and mae (regression)
+    dict of str to float
+        For a binary task 'auc'; for a multi-class task 'auc' and 'accuracy'; for regression 'r2'
+        and 'mae'. The AUC of a multi-class task is the mean over the classes that occur, each
+        against the rest.
     """
     if kind == "binary":
         return {"auc": float(roc_auc_score(truth, scores))}
     if kind == "multiclass":
-        occurring = _occurring(truth, scores)
-        each = [roc_auc_score(truth == k, scores[:, k]) for k in occurring]
+        per_class = [roc_auc_score(truth == k, scores[:, k]) for k in _occurring(truth, scores)]
         accuracy = np.mean(scores.argmax(axis=1) == truth)
-        return {"auc": float(np.mean(each)), "accuracy": float(accuracy)}
+        return {"auc": float(np.mean(per_class)), "accuracy": float(accuracy)}
     return {
         "r2": float(r2_score(truth, scores)),
         "mae": float(mean_absolute_error(truth, scores)),
@@ -50,19 +54,37 @@ def metrics(kind: Kind, truth: npt.NDArray[Any], scores: Floats) -> dict[str, fl
 def bootstrap(
     kind: Kind, truth: npt.NDArray[Any], scores: Floats, replicates: int = REPLICATES
 ) -> Floats:
-    """The primary metric on samples of the rows drawn with replacement, shape (replicates,).
+    """Compute the primary metric on bootstrap replicates of the rows.
 
-    The draws depend on the number of rows alone: replicate b of any two models was judged on the
-    same rows, so their differences are those of a paired bootstrap.
+    The drawn rows depend on the number of rows only. Replicate b therefore holds the same rows for
+    any two models, and the differences between their replicates form a paired bootstrap.
+
+    Parameters
+    ----------
+    kind : {"binary", "multiclass", "regression"}
+    truth, scores : ndarray
+        As for `metrics`.
+    replicates : int, default 200
+
+    Returns
+    -------
+    ndarray of shape (replicates,), float64
     """
     weights = _weights(len(truth), replicates)
     if kind == "binary":
         return weighted_auc(truth, scores, weights)
     if kind == "multiclass":
-        occurring = _occurring(truth, scores)
-        each = [weighted_auc(truth == k, scores[:, k], weights) for k in occurring]
-        macro: Floats = np.nanmean(each, axis=0)
+        classes = _occurring(truth, scores)
+        per_class = [weighted_auc(truth == k, scores[:, k], weights) for k in classes]
+        macro: Floats = np.nanmean(per_class, axis=0)
         return macro
+    return _weighted_r2(truth, scores, weights)
+
+
+def _weighted_r2(
+    truth: npt.NDArray[Any], scores: Floats, weights: npt.NDArray[np.floating[Any]]
+) -> Floats:
+    """R² of each replicate, shape (replicates,), from weights of shape (replicates, n)."""
     total = weights.sum(axis=1)
     mean = weights @ truth / total
     residual = weights @ np.square(truth - scores)
@@ -73,7 +95,10 @@ def bootstrap(
 
 @lru_cache(maxsize=2)
 def _weights(n: int, replicates: int) -> npt.NDArray[np.float32]:
-    """How often each replicate has each row, (replicates, n): whole numbers, and so exact."""
+    """How often each replicate contains each row, shape (replicates, n).
+
+    The numbers are whole, so float32 holds them exactly.
+    """
     drawn = np.random.default_rng(n).integers(n, size=(replicates, n))
     return np.stack([np.bincount(rows, minlength=n) for rows in drawn]).astype(np.float32)
 
@@ -81,22 +106,38 @@ def _weights(n: int, replicates: int) -> npt.NDArray[np.float32]:
 def weighted_auc(
     positive: npt.NDArray[np.bool_], scores: Floats, weights: npt.NDArray[np.floating[Any]]
 ) -> Floats:
-    """AUC ROC of rows that count several times: for weights (b, n), shape (b,); NaN where a
-    replicate has rows of one class only."""
+    """Compute the ROC AUC for several weightings of the same rows.
+
+    Parameters
+    ----------
+    positive : ndarray of shape (n,), bool
+    scores : ndarray of shape (n,), float64
+    weights : ndarray of shape (b, n), float32 or float64
+        How often each row counts in each of b replicates.
+
+    Returns
+    -------
+    ndarray of shape (b,), float64
+        NaN for a replicate with rows of one class only.
+    """
     order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf) != 0)  # tied scores: one group
-    w, y = weights[:, order], positive[order]
-    up = np.add.reduceat(w * y, starts, axis=1)
-    down = np.add.reduceat(w * ~y, starts, axis=1)
-    below = np.cumsum(down, axis=1) - down / 2  # half of a tie counts
-    above = np.einsum("bg,bg->b", up, below, dtype=np.float64)
-    pairs = up.sum(axis=1, dtype=np.float64) * down.sum(axis=1, dtype=np.float64)
+    w = weights[:, order]
+    y = positive[order]
+    # rows with tied scores form one group
+    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf) != 0)
+    positives = np.add.reduceat(w * y, starts, axis=1)
+    negatives = np.add.reduceat(w * ~y, starts, axis=1)
+    # AUC is the share of (positive, negative) pairs in the right order; a tie counts half
+    negatives_below = np.cumsum(negatives, axis=1) - negatives / 2
+    pairs_in_order = np.einsum("bg,bg->b", positives, negatives_below, dtype=np.float64)
+    n_positive = positives.sum(axis=1, dtype=np.float64)
+    n_negative = negatives.sum(axis=1, dtype=np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        auc: Floats = above / pairs
+        auc: Floats = pairs_in_order / (n_positive * n_negative)
     return auc
 
 
 def _occurring(truth: npt.NDArray[Any], scores: Floats) -> list[int]:
-    """Classes with rows both inside and outside."""
+    """The classes that have an AUC: at least one row belongs to them and one does not."""
     counts = np.bincount(truth, minlength=scores.shape[1])
     return np.flatnonzero((counts > 0) & (counts < len(truth))).tolist()

@@ -1,4 +1,4 @@
-"""What a person sees while long work runs: a live line in a terminal, plain lines in a log."""
+"""Progress of long work on stderr: a live bar in a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -21,26 +21,47 @@ _SECONDS_BETWEEN_LINES = 15.0
 
 
 def console(*, stderr: bool = False, quiet: bool = False) -> Console:
-    """A console for users' text: titles and paths are shown as they are, unwrapped when logged."""
+    """Return a console that prints text as it is.
+
+    Brackets in titles and paths are not taken for markup, and long lines are not wrapped.
+
+    Parameters
+    ----------
+    stderr : bool, default False
+        Whether to print to stderr instead of stdout.
+    quiet : bool, default False
+        Whether to print nothing.
+
+    Returns
+    -------
+    rich.console.Console
+    """
     return Console(stderr=stderr, quiet=quiet, markup=False, highlight=False, soft_wrap=True)
 
 
 class Progress:
-    """Progress of one task on stderr. A context manager; `quiet` shows warnings alone.
+    """A context manager that shows the progress of one task on stderr.
 
     Parameters
     ----------
     description : str
+        Caption of the task.
     total : int or None
-        Units of work, None if unknown.
-    done : int
-        Units done before (a resumed run).
+        Units of work; None if unknown.
+    done : int, default 0
+        Units of work done before, by a run that is now resumed.
+    quiet : bool, default False
+        Whether to show warnings only.
     """
 
     def __init__(self, description: str, total: int | None, *, done: int = 0, quiet: bool = False):
-        self._console, self._quiet = console(stderr=True), quiet
-        self._description, self._total = description, total
-        self._start, self._first, self._last_line = time.monotonic(), done, time.monotonic()
+        self._console = console(stderr=True)
+        self._quiet = quiet
+        self._description = description
+        self._total = total
+        self._done_before = done
+        self._start = time.monotonic()
+        self._last_line = time.monotonic()
         self._live: RichProgress | None = None
         if self._console.is_terminal and not quiet:
             columns = (
@@ -56,28 +77,43 @@ class Progress:
             self._task = self._live.add_task(description, total=total, completed=done, detail="")
 
     def update(self, done: int, detail: str = "") -> None:
-        """So many units are done; `detail` is shown beside them."""
+        """Report the work done so far.
+
+        Parameters
+        ----------
+        done : int
+            Units of work done, including those of the run that was resumed.
+        detail : str, optional
+            Text to show after the numbers.
+        """
         if self._live:
             self._live.update(self._task, completed=done, detail=detail)
             return
         now = time.monotonic()
+        # in a log, a line at every step would be too many
         if not self._quiet and now - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = now
-            of = f" of {self._total:,}" if self._total else ""
-            left = ""
-            if self._total and done > self._first:
-                seconds = (now - self._start) / (done - self._first) * (self._total - done)
-                left = f", {seconds:,.0f} s left"
-            self._console.print(f"{self._description}: {done:,}{of}{left}  {detail}")
+            self._console.print(self._line(done, now, detail))
+
+    def _line(self, done: int, now: float, detail: str) -> str:
+        """A line for a log: 'training: 300 of 1,000, 42 s left  loss 1.5'."""
+        text = f"{self._description}: {done:,}"
+        if self._total:
+            text += f" of {self._total:,}"
+        if self._total and done > self._done_before:
+            seconds_per_unit = (now - self._start) / (done - self._done_before)
+            text += f", {seconds_per_unit * (self._total - done):,.0f} s left"
+        return f"{text}  {detail}"
 
     def note(self, message: str) -> None:
-        """A line that stays, unless `quiet`."""
+        """Print a line that stays above the progress, unless `quiet`."""
         if not self._quiet:
             self.warn(message)
 
     def warn(self, message: str) -> None:
-        """A line that stays."""
-        (self._live.console if self._live else self._console).print(message)
+        """Print a line that stays above the progress, even if `quiet`."""
+        output = self._live.console if self._live else self._console
+        output.print(message)
 
     def __enter__(self) -> Progress:
         if self._live:
@@ -95,6 +131,19 @@ class Progress:
 
 
 def counted(counts: Mapping[str, Any]) -> str:
-    """Counts that are not zero, as one line: 'events 1,469,307 · null user 3'."""
-    shown = (f"{name.replace('_', ' ')} {n:,}" for name, n in counts.items() if n)
+    """Format counts as one line, without those that are zero.
+
+    Parameters
+    ----------
+    counts : mapping of str to int
+
+    Returns
+    -------
+    str
+        For example 'events 1,469,307 · null user 3'.
+    """
+    shown = []
+    for name, count in counts.items():
+        if count:
+            shown.append(f"{name.replace('_', ' ')} {count:,}")
     return " · ".join(shown)

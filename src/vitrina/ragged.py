@@ -12,14 +12,16 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ragged:
-    """A list of integer lists as values + offsets (the layout of Arrow's list type).
+    """A list of integer lists, stored as values and offsets (the layout of Arrow's list type).
 
     Row ``i`` is ``values[offsets[i]:offsets[i + 1]]``.
 
     Attributes
     ----------
-    values : array of shape (total,), int32 (uint8 where rows are texts in UTF-8)
-    offsets : array of shape (rows + 1,), int64, non-decreasing, from 0 to total
+    values : ndarray of shape (total,), int32 or uint8
+        The values of all rows, one row after the other; uint8 where rows are texts in UTF-8.
+    offsets : ndarray of shape (rows + 1,), int64
+        Non-decreasing, from 0 to `total`.
     """
 
     values: npt.NDArray[Any]
@@ -27,13 +29,14 @@ class Ragged:
 
     @classmethod
     def from_bytes(cls, rows: Sequence[bytes]) -> Ragged:
-        """Pack byte strings, in order: uint8 values."""
-        offsets = offsets_of(np.fromiter(map(len, rows), np.int64, len(rows)))
-        return cls(np.frombuffer(b"".join(rows), np.uint8), offsets)
+        """Pack byte strings, in order, as uint8 values."""
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        values = np.frombuffer(b"".join(rows), np.uint8)
+        return cls(values, offsets_of(lengths))
 
     @classmethod
     def from_lists(cls, rows: Iterable[Sequence[int]]) -> Ragged:
-        """Pack Python lists (or arrays), in order."""
+        """Pack Python lists or arrays, in order, as int32 values."""
         lists = list(rows)
         lengths = np.fromiter((len(row) for row in lists), np.int64, len(lists))
         offsets = offsets_of(lengths)
@@ -51,42 +54,70 @@ class Ragged:
 
     @classmethod
     def concatenated(cls, parts: Sequence[Ragged]) -> Ragged:
-        """All rows of one or more parts, in order."""
+        """Return the rows of one or more parts, in order, as one Ragged."""
         if len(parts) == 1:
             return parts[0]
-        offsets = offsets_of(np.concatenate([part.lengths for part in parts]))
-        return cls(np.concatenate([part.values for part in parts]), offsets)
+        lengths = np.concatenate([part.lengths for part in parts])
+        values = np.concatenate([part.values for part in parts])
+        return cls(values, offsets_of(lengths))
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Length of every row, shape (rows,), int64."""
+        """Length of every row, an int64 array of shape (rows,)."""
         return np.diff(self.offsets)
 
     @property
     def pairs(self) -> npt.NDArray[np.int64]:
-        """Unordered pairs of every row, n (n - 1) / 2 for n values, shape (rows,), int64."""
+        """Number of unordered pairs in every row, an int64 array of shape (rows,).
+
+        A row of n values has n (n - 1) / 2 pairs.
+        """
         lengths = self.lengths
         return lengths * (lengths - 1) // 2
 
     def part(self, start: int, stop: int) -> Ragged:
-        """Rows start to stop - 1 (or the last); their values are not copied."""
+        """Return rows `start` to `stop` - 1, or to the last row if there are fewer.
+
+        The values are a view, not a copy.
+        """
         offsets = self.offsets[start : stop + 1]
-        return Ragged(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
+        values = self.values[offsets[0] : offsets[-1]]
+        return Ragged(values, offsets - offsets[0])
 
     def take(self, rows: npt.NDArray[np.integer[Any]]) -> Ragged:
-        """The given rows, in the given order, as a new Ragged (a row may be taken twice)."""
-        starts, lengths = (
-            self.offsets[rows],
-            self.offsets[np.asarray(rows) + 1] - self.offsets[rows],
-        )
+        """Copy the given rows, in the given order, to a new Ragged.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n,), integer
+            Row numbers. A row may be taken more than once.
+
+        Returns
+        -------
+        Ragged
+            It has n rows.
+        """
+        starts = self.offsets[rows]
+        lengths = self.offsets[np.asarray(rows) + 1] - starts
         offsets = offsets_of(lengths)
-        # position of every value: its place in the new row, moved to where the old row starts
-        positions = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+        # a value's old position is its new one, shifted by how far its row's start has moved
+        shifts = starts - offsets[:-1]
+        positions = np.arange(offsets[-1]) + np.repeat(shifts, lengths)
         return Ragged(self.values[positions], offsets)
 
 
 def offsets_of(lengths: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
-    """Offsets, shape (rows + 1,), int64, of rows with the given lengths, shape (rows,)."""
+    """Return the offsets of rows with the given lengths.
+
+    Parameters
+    ----------
+    lengths : ndarray of shape (rows,), integer
+
+    Returns
+    -------
+    ndarray of shape (rows + 1,), int64
+        Running sums of the lengths, from 0.
+    """
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets

@@ -89,7 +89,7 @@ def test_the_category_column_may_be_absent() -> None:
         assert catalogue.product_category.tolist() == [-1, -1, -1]
         assert catalogue.counts["without_category"] == 3
         assert len(catalogue.categories) == 0
-    with pytest.raises(InputError, match=r"no column 'domain'.*--category-column"):
+    with pytest.raises(InputError, match=r"no column 'domain'.*`category_column`"):
         read_catalogue(table, CatalogueColumns(category="domain"))
 
 
@@ -104,12 +104,12 @@ def test_categories_of_numbers_and_of_categoricals() -> None:
 
 def test_titles_must_be_text(tmp_path: Path) -> None:
     table = pl.DataFrame({"product_id": [1, 2], "title": [9.5, 12.0]})
-    with pytest.raises(InputError, match=r"holds no titles but.*9.5.*--title-column"):
+    with pytest.raises(InputError, match=r"holds no titles but.*9.5.*`title_column`"):
         read_catalogue(table)
     for title in (["a"], b"a", {"es": "a"}):
         with pytest.raises(InputError, match=r"holds no titles but"):
             read_catalogue(pl.DataFrame({"product_id": [1], "title": [title]}))
-    table.write_csv(tmp_path / "products.csv")  # where all columns are text
+    table.write_csv(tmp_path / "products.csv")  # in CSV all columns are text
     with pytest.raises(InputError, match=r"products\.csv.*holds no titles but.*9.5"):
         read_catalogue(tmp_path / "products.csv")
 

@@ -1,4 +1,4 @@
-"""Sessions against a plain Python twin, and times in every spelling."""
+"""Sessions against a plain Python implementation, and times in every format."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def test_parse_gap(text: str | int | timedelta, minutes: float) -> None:
     "text", ["", "30", "m", "0m", "-5m", "30m1h", "1.5h", "30 m x", "٣m", "9" * 30 + "d", 0, -3]
 )
 def test_parse_gap_refuses(text: str | int) -> None:
-    with pytest.raises(InputError, match="give a duration of more than nothing, such as 45s, 30m"):
+    with pytest.raises(InputError, match="it must be a positive duration, such as 45s, 30m"):
         parse_gap(text)
 
 
 def plain_sessions(
     visits: list[tuple[int, int, int]], gap: int, max_products: int, known: set[int]
 ) -> list[list[int]]:
-    """The rules once more, one visit after the other."""
+    """The rules of sessionize in plain Python, one visit after the other."""
     result: list[list[int]] = []
     for user in dict.fromkeys(visit[0] for visit in visits):
         last: int | None = None
@@ -108,7 +108,7 @@ def test_the_gap_itself_still_joins() -> None:
 
     assert lists(sessionize(two(0), "30m")) == [["a", "b"], ["x", "y"]]
     assert lists(sessionize(two(1e-6), "30m")) == [["x", "y"]]
-    # also in units that can't express the gap, or more than it
+    # also in units that can't hold the gap exactly, or hold more digits than it needs
     for unit in ("ms", "us", "ns"):
         cast = pl.col("timestamp").dt.cast_time_unit(unit)
         assert len(sessionize(two(0).with_columns(cast), "30m").products) == 2
@@ -241,7 +241,7 @@ def test_days(write: Callable[[date], object]) -> None:
     [
         ("soon", "column 'timestamp' holds no times but values such as 'soon'"),
         (float("nan"), "holds no times"),
-        (True, "'timestamp' .Boolean. can't hold times: name another with --time-column"),
+        (True, "'timestamp' .Boolean. can't hold times: name another with `time_column`"),
         ([1], "can't hold times"),
         (None, "no event has user, time and product .null_time 2.: check"),
     ],
@@ -264,7 +264,7 @@ def test_ties_keep_the_order_of_the_table_whatever_the_threads() -> None:
     visits = list(events.iter_rows())
     expected = plain_sessions(visits, 1800, 10, set(range(500)))
     assert lists(sessionize(events)) == expected
-    # a table that is in order of time already takes a shorter way
+    # a table that is sorted by time already is sorted by user only
     by_time = events.sort("timestamp", maintain_order=True)
     assert sorted(lists(sessionize(by_time))) == sorted(expected)
 
@@ -293,14 +293,14 @@ def test_nothing_left_says_why(tmp_path: Path) -> None:
         sessionize(path, product_ids=pl.Series(["a", "b"]))
     assert str(error.value) == (
         f"{path}: no session has two products (events 3, not_in_catalogue 1, "
-        "single_product_sessions 2): give a larger --gap (it is 0:30:00), or check "
-        "--user-column, --time-column and --product-column"
+        "single_product_sessions 2): give a larger `gap` (it is 0:30:00), or check "
+        "`user_column`, `time_column` and `product_column`"
     )
-    with pytest.raises(InputError, match=r"none of the products .*: 'a' here, '17' there"):
+    with pytest.raises(InputError, match=r"none of the visited products .*: 'a' here, '17' there"):
         sessionize(path, product_ids=pl.Series([17, 18]))
     with pytest.raises(InputError, match="there are no events, only columns"):
         sessionize(table((1, START, "a")).clear())
-    with pytest.raises(InputError, match=r"no column 'when'.*user, timestamp.*--time-column"):
+    with pytest.raises(InputError, match=r"no column 'when'.*user, timestamp.*`time_column`"):
         sessionize(path, columns=EventColumns(time="when"))
     with pytest.raises(InputError, match=r"column 'product_id' .List.Int64.. can't hold ids"):
         sessionize(table((1, START, [1])))

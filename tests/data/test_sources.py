@@ -1,4 +1,4 @@
-"""Public data sets, from small files of our own in the published layouts."""
+"""Public data sets, from small made-up files in the published layouts."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def test_unknown_names_and_missing_paths(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no data set 'x': there are completejourney, open-ecom"):
         load_public_dataset("x", None)
     for name in SOURCES.keys() - {"completejourney"}:
-        with pytest.raises(InputError, match=rf"{name}: give the folder with its files"):
+        with pytest.raises(InputError, match=rf"{name}: set `source_dir` to the folder with"):
             load_public_dataset(name, None)
-        with pytest.raises(InputError, match=rf"{name}: no .* in .*: give the folder") as error:
+        with pytest.raises(InputError, match=rf"{name}: no .* in .*: set `source_dir` to") as error:
             load_public_dataset(name, tmp_path)
         assert "\n" not in str(error.value)
 
@@ -114,7 +114,7 @@ def test_meli2020(tmp_path: Path, zipped: bool) -> None:
                 visit(11, "2019-10-01T12:05:00.000-0400"),
                 visit("42", "2019-10-01T12:06:00.000-0400"),
                 visit(12, "2019-10-01T12:35:00.000-0400"),
-                visit(13, "2019-10-01T14:00:00.000-0300"),  # 25 minutes on, in another zone
+                visit(13, "2019-10-01T14:00:00.000-0300"),  # 25 minutes later, in another time zone
                 visit(11, "2019-10-02T14:00:00.000-0400"),
             ],
             "item_bought": 42,
@@ -203,7 +203,7 @@ def test_amazon_m2(tmp_path: Path) -> None:
         ["DE:B09W9FND7K", "DE:B09JSPLN1M", "DE:B09M7GY217"],
         ["UK:B001", "UK:B09JSPLN1M"],
     ]
-    # one id in two locales: two products, not two views of one
+    # an id in two locales stands for two products, not for two views of one
     assert titles_of(catalogue, "DE:B09JSPLN1M") == ["Lampe"]
     assert titles_of(catalogue, "UK:B09JSPLN1M") == ["Lamp"]
     assert catalogue.counts["without_category"] == 5
@@ -216,7 +216,7 @@ def test_completejourney() -> None:
     catalogue = read_catalogue(dataset.products)
     assert len(catalogue.categories) == 303
     assert titles_of(catalogue, 26190) == ["APPLE SAUCE 50 OZ"]
-    assert titles_of(catalogue, 26093) == ["BREAD:ITALIAN/FRENCH"]  # no size is known
+    assert titles_of(catalogue, 26093) == ["BREAD:ITALIAN/FRENCH"]  # its size is unknown
     sessions = sessionize(dataset.events, dataset.gap, product_ids=catalogue.product_ids)
     assert sessions.counts["events"] == 1_469_307
     assert sessions.counts["sessions"] == 118_673

@@ -1,4 +1,4 @@
-"""Tables of any size through a function of their titles, from real files to real Parquet."""
+"""Adding columns to tables, from real files to real Parquet files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def one_line(error: pytest.ExceptionInfo[InputError]) -> str:
 
 
 def lengths(titles: pl.Series) -> dict[str, pa.Array]:
-    """A vector of two: the title's length, and whether there is a title."""
+    """A vector of two numbers: the length of the title, and whether there is a title."""
     numbers = pl.select(
         pl.concat_list(titles.str.len_chars().fill_null(-1), titles.is_not_null().cast(pl.UInt32))
     ).to_series()
@@ -78,7 +78,7 @@ def test_columns_rows_and_order_are_kept(table: pl.DataFrame, tmp_path: Path) ->
 
 
 def test_batches_are_bounded_and_in_order(table: pl.DataFrame, tmp_path: Path) -> None:
-    table.write_parquet(tmp_path / "in.parquet", row_group_size=ROWS)  # one group for a reader
+    table.write_parquet(tmp_path / "in.parquet", row_group_size=ROWS)  # a single row group
     table.drop("tags", "size.cm").write_csv(tmp_path / "in.csv")
     for source in (tmp_path / "in.parquet", tmp_path / "in.csv", table, table.lazy()):
         batches = list(title_batches(source, "title"))
@@ -152,7 +152,10 @@ def test_an_output_may_replace_its_input(table: pl.DataFrame, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("frame", "expected"),
     [
-        (pl.DataFrame({"name": ["a"]}), "no column 'title'; there are: name: name it with --title"),
+        (
+            pl.DataFrame({"name": ["a"]}),
+            "no column 'title'; there are: name: name it with `title_column`",
+        ),
         (pl.DataFrame({"title": [1]}), "column 'title' (Int64) holds no text; name the column"),
         (pl.DataFrame({"title": [["a"]]}), "column 'title' (List(String)) holds no text; name"),
         (pl.DataFrame({"title": [b"a"]}), "column 'title' (Binary) holds no text; name"),
@@ -212,7 +215,7 @@ def test_half_a_file_leaves_no_output(table: pl.DataFrame, tmp_path: Path, name:
     if name == "in.parquet":
         table.write_parquet(source, row_group_size=5_000)
         whole = bytearray(source.read_bytes())
-        # the footer is whole, so that only reading the later pages finds the damage
+        # the footer stays undamaged, so only reading the later pages fails
         whole[len(whole) // 2 : len(whole) * 3 // 4] = bytes(len(whole) * 3 // 4 - len(whole) // 2)
         source.write_bytes(whole)
     elif name == "in.csv.gz":

@@ -113,7 +113,7 @@ def test_unknown_extensions_folders_empty_and_mixed_files(tmp_path: Path) -> Non
 
 
 def damaged(folder: Path) -> dict[str, Path]:
-    """Files that break off or hold rubbish in the middle, each of another kind."""
+    """Files that are truncated or hold garbage, each of another kind."""
     numbers = pl.DataFrame({"id": range(50_000), "title": "x"})
     numbers.write_parquet(folder / "whole.parquet")
     parquet = (folder / "whole.parquet").read_bytes()
@@ -182,7 +182,7 @@ def test_a_header_that_shows_how_a_text_was_saved(
 
 
 def test_files_that_may_not_be_read() -> None:
-    with TemporaryDirectory() as name:  # pytest's own folders are closed to other users
+    with TemporaryDirectory() as name:  # other users can't read pytest's folders
         folder, closed = Path(name), Path(name) / "closed"
         closed.mkdir()
         (closed / "a.csv").write_bytes(CSV)
@@ -219,7 +219,7 @@ def test_the_damaged_one_among_several_is_named(tmp_path: Path) -> None:
     files = [tmp_path / "a.csv", bad]
     with pytest.raises(InputError, match=r"truncated\.csv\.gz: can't be read"), readable(files):
         scan(files, "events").collect()
-    # a lazy frame knows its files too
+    # the same for a lazy frame, whose plan names its files
     frame = scan(files, "events").filter(pl.col("id") != "0")
     with pytest.raises(InputError, match=r"truncated\.csv\.gz: can't be read"), readable(frame):
         frame.collect()
@@ -243,7 +243,7 @@ def test_require_columns(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         require_columns(frame, {"product": "id", "time": "timestamp"}, path)
     assert one_line(error) == (
-        f"{path}: no column 'timestamp'; there are: id, title: name it with --time-column"
+        f"{path}: no column 'timestamp'; there are: id, title: name it with `time_column`"
     )
     with pytest.raises(InputError, match="the table given: no column 'x'"):
         require_columns(TABLE.lazy(), ["x"], TABLE)

@@ -1,4 +1,4 @@
-"""Normal forms of titles, and what counts as a column of titles."""
+"""Normalisation of titles, and conversion of columns of titles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vitrina.text.normalize import Normalizer, Style, as_titles
 
 STYLES: tuple[Style, ...] = ("default", "paper")
 
-# Characters whose cases, compositions, compatibility forms or widths are out of the ordinary.
+# Characters with unusual cases, compositions, compatibility forms or widths.
 ODD = (
     "nNñÑиИйЙaAeE12０９½¼³.,٫٬'-_/&\u0303\u0306\u0300\u0301\u0323\u034f\u0345\u0327İıςΣẞßﬁﬀ\ufe0f\u200d\u200b"
     "\x00\x1c\x85\xa0\u2028\u3000\ud800\udc00가각\u1100\u1161\u11a8\u093c\u0915\u0958\u093f\u0e33"
@@ -89,7 +89,7 @@ def test_stop_words_go_in_paper_style_alone() -> None:
     assert Normalizer("es")([title]) == [title]
     assert "de" not in Normalizer("es", "paper")([title])[0].split()
     assert Normalizer("none", "paper")([title]) == [title]
-    # a list with accents stops the words written with and without them
+    # a stop word with an accent also removes the word without it
     assert Normalizer("es", "paper")(["también TAMBIEN x"]) == ["x"]
 
 
@@ -109,7 +109,7 @@ def test_any_title_is_normalised_once_and_word_by_word(title: str, normalizer: N
     assert form == " ".join(form.split())
     words = normalizer(title.split())
     assert form == " ".join(word for word in words if word)
-    form.encode("utf-8")  # no half of a surrogate pair is left
+    form.encode("utf-8")  # fails if half of a surrogate pair is left
     accents = {chr(c) for c in range(0x300, 0x370)}
     kept = {"\u0303", "\u0306"} if normalizer.style == "default" else set()
     assert accents & set(unicodedata.normalize("NFD", form)) <= kept
@@ -126,7 +126,7 @@ def test_every_character_is_normalised_once() -> None:
     texts = [
         char
         for char in map(chr, range(0x20000))
-        # plain letters of caseless scripts meet no step that changes anything
+        # no step changes plain letters of scripts without cases
         if unicodedata.category(char) not in ("Lo", "Cn", "Co") or not_plain(char)
     ]
     assert len(texts) > 10_000
@@ -162,9 +162,9 @@ def test_every_language_of_the_package(code: str) -> None:
 
 
 def test_unknown_settings() -> None:
-    with pytest.raises(InputError, match=r"^language: 'xx' is unknown; use 'none' or one of: ar, "):
+    with pytest.raises(InputError, match=r"^`language` is 'xx'; it must be 'none' or one of: ar, "):
         Normalizer("xx")
-    with pytest.raises(InputError, match=r"^style: 'loud' is not one of default, paper$"):
+    with pytest.raises(InputError, match=r"^`style` is 'loud'; it must be one of: default, paper$"):
         Normalizer("es", "loud")  # type: ignore[arg-type]
 
 
@@ -179,7 +179,7 @@ TEXT = ["Uno", None, "dos"]
         iter(TEXT),
         np.array(TEXT, object),
         np.array([["Uno"], [None], ["dos"]], object),
-        np.ma.array(["Uno", "x", "dos"], mask=[0, 1, 0]),
+        np.ma.array(["Uno", "x", "dos"], mask=[False, True, False]),
         pl.Series(TEXT),
         pl.Series(TEXT, dtype=pl.Categorical),
         pl.Series(TEXT, dtype=pl.Enum(["dos", "Uno"])),
@@ -213,7 +213,13 @@ def test_numpy_strings() -> None:
     assert as_titles(np.array(["Uno", "dos"])) == ["Uno", "dos"]
     assert as_titles(list(np.array(["Uno", "dos"]))) == ["Uno", "dos"]
     assert as_titles(pl.Series([None, None])) == [None, None]
-    for empty in ([], np.array([]), pl.Series([]), pd.Series([], dtype=object), pa.array([])):
+    for empty in (
+        list[str](),
+        np.array([]),
+        pl.Series([]),
+        pd.Series([], dtype=object),
+        pa.array([]),
+    ):
         assert as_titles(empty) == []
 
 

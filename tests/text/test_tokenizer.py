@@ -1,4 +1,4 @@
-"""Pieces of titles, against SentencePiece itself."""
+"""Pieces of titles, compared with those of SentencePiece."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_training_twice_gives_the_same_bytes(grocery_titles: list[str]) -> None:
 def test_the_number_of_pieces(tokenizer: TitleTokenizer, grocery_titles: list[str]) -> None:
     assert len(tokenizer) == 500
     small = TitleTokenizer.train(grocery_titles[:20], Normalizer("en"))
-    assert 20 < len(small) < 1_000  # not the 30,000 that were asked for
+    assert 20 < len(small) < 1_000  # fewer than the 30,000 requested
     assert max(max(row) for row in rows(small, grocery_titles)) < len(small)
 
 
@@ -54,7 +54,7 @@ def test_pieces_equal_sentencepiece_s_own(
     assert len(set(normal)) > 2_000
     for row, expected in zip(rows(tokenizer, grocery_titles), own.encode(normal), strict=True):
         assert row == expected + [PAD] * (MIN_PIECES - len(expected))
-    # the unigram's pieces put together are the title
+    # the pieces, joined, are the normalised title
     title = "Apple SAUCE 24.5 Oz"
     assert "".join(tokenizer.pieces(title)) == "▁apple▁sauce▁24.5▁oz"
 
@@ -107,7 +107,7 @@ def test_a_memory_that_overflows(
     for start in range(0, len(grocery_titles), 50):
         batch = grocery_titles[start : start + 50]
         assert rows(small, batch) == expected[start : start + 50]
-        # bounded: what was kept before and the words of this batch
+        # at most the words stored before and the words of this batch
         assert len(small._words) <= 20 + len(set(" ".join(batch).split()))
 
 
@@ -115,7 +115,9 @@ def test_threads_share_a_tokenizer(
     tokenizer: TitleTokenizer, grocery_titles: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = rows(tokenizer, grocery_titles)
-    monkeypatch.setattr(tokenizer_module, "_WORDS_KEPT", 300)  # so that they also forget
+    monkeypatch.setattr(
+        tokenizer_module, "_WORDS_KEPT", 300
+    )  # small, so that words are also dropped
     shared = fresh(tokenizer)
 
     def work(seed: int) -> bool:
@@ -144,7 +146,7 @@ def test_bad_corpora() -> None:
             TitleTokenizer.train(titles, Normalizer("es"))
     for pieces in (5, 0, -1):
         with pytest.raises(
-            InputError, match=rf"^vocab_size: {pieces} is fewer than [^\n]* raise it$"
+            InputError, match=rf"^`vocab_size` is {pieces}, smaller than [^\n]* raise it$"
         ):
             TitleTokenizer.train(["abc def ghi"], Normalizer("en"), vocab_size=pieces)
 

@@ -1,4 +1,4 @@
-"""Words found by their bytes, against a dictionary."""
+"""The hash table of words, compared with a Python dictionary."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PAD = 0
 
 
 def looked_up(words: Words, titles: list[bytes]) -> list[list[int] | None]:
-    """Pieces of each title, None where a word is unknown."""
+    """Pieces of each title; None if a word is unknown."""
     text = Ragged.from_bytes(titles)
     found, lengths = words.look_up(text)
     known = np.flatnonzero(lengths >= 0)
@@ -34,13 +34,13 @@ def test_a_dictionary_of_words() -> None:
         for size, end in zip(rng.integers(0, 9, 400), [b"", b" \r\v\f"] * 200, strict=True)
     ]
     words, learnt, before = Words.none(), set[bytes](), []
-    for some in np.array_split(np.array(sorted(made), object), 40):  # in place and by copies
+    for some in np.array_split(np.array(sorted(made), object), 40):  # some parts fit in place
         before.append((words, set(learnt)))
         learnt |= set(some)
         rows = Ragged.from_lists(pieces[word] for word in some)
         words = words.with_words(Ragged.from_bytes(some.tolist()), rows)
     assert len(words) == len(made) > 2_000
-    for snapshot, knew in [*before[::5], (words, made)]:  # an older one never sees what came later
+    for snapshot, knew in [*before[::5], (words, made)]:  # older ones must not see later words
         expected = [
             [piece for word in title.split() for piece in pieces[word]]
             if knew.issuperset(title.split())

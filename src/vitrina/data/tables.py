@@ -1,4 +1,4 @@
-"""Reading tables: events, catalogues and titles from Parquet, CSV, TSV and JSON lines."""
+"""Reading tables (events, catalogues, titles) from Parquet, CSV, TSV and JSON lines."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ from vitrina.errors import InputError
 Source: TypeAlias = str | Path | Sequence[str | Path] | pl.LazyFrame | pl.DataFrame
 """A file, a glob, several of them (all of one format), or a polars frame."""
 
-# CSV holds text only, so all of its columns are read as text: ids keep their leading zeros, and a
-# column that looks like numbers for a while (ISBNs among ASINs) can't stop the reading half-way.
+TEXT_DTYPES = (pl.String, pl.Categorical, pl.Enum)
+"""The polars dtypes of columns that hold text."""
+
+# All columns of CSV files are read as text. Otherwise ids would lose their leading zeros, and a
+# column that starts with numbers (ISBNs before ASINs) would make the reader fail half-way.
 _READERS: dict[str, Callable[[list[str]], pl.LazyFrame]] = {
     "Parquet": lambda files: pl.scan_parquet(files, glob=False),
     "CSV": lambda files: pl.scan_csv(files, glob=False, infer_schema=False),
@@ -39,7 +42,7 @@ _FORMATS = {
 }
 _READING_ERRORS = (
     pl.exceptions.PolarsError,
-    pl.exceptions.PanicException,  # not an Exception: some corrupt files make the reader panic
+    pl.exceptions.PanicException,  # raised for some corrupt files; not a subclass of Exception
     OSError,
     EOFError,
     zlib.error,
@@ -50,24 +53,30 @@ _SAVE_AS_UTF8 = "save it as UTF-8 (in Excel: 'CSV UTF-8')"
 
 
 def scan(source: Source, what: str) -> pl.LazyFrame:
-    """A lazy frame over files of one format, or the frame that was given.
+    """Open files of one format as a lazy frame.
 
-    Columns of CSV and TSV files are all text; Parquet and JSON lines keep their types. Several
-    files are read one after the other: in the order given, those of a glob in sorted order.
+    All columns of CSV and TSV files are read as text; Parquet and JSON lines keep their types.
+    Several files are read one after the other, in the given order. The files that match a glob
+    are sorted.
 
     Parameters
     ----------
-    source
-        A file, a glob or several of them: Parquet (.parquet, .pq), CSV, TSV or JSON lines
-        (.jsonl, .ndjson, .jl, .json-lines), all but Parquet also with .gz; or a polars frame.
-    what
+    source : path, list of paths, or polars frame
+        A file, a glob, or several of them: Parquet (.parquet, .pq), CSV, TSV or JSON lines
+        (.jsonl, .ndjson, .jl, .json-lines). All formats but Parquet may end in .gz. A polars frame
+        is returned as a lazy frame.
+    what : str
         What the rows are ('events', 'catalogue', 'titles'), for messages.
+
+    Returns
+    -------
+    LazyFrame
 
     Raises
     ------
     InputError
-        A file is missing, empty, a folder or unreadable; a glob matches nothing; the extension
-        is unknown; the files are of different formats.
+        If a file is missing, empty, a folder or unreadable, a glob matches nothing, an extension
+        is unknown, or the files have different formats.
     """
     if isinstance(source, pl.LazyFrame | pl.DataFrame):
         return source.lazy()
@@ -79,107 +88,129 @@ def scan(source: Source, what: str) -> pl.LazyFrame:
         listed = ", ".join(f"{file} ({name})" for name, file in formats.items())
         raise InputError(f"{what}: files of different formats: {listed}: give files of one format")
     with readable(files):
-        frame = _READERS[next(iter(formats))]([str(file) for file in files])
-        frame.collect_schema()  # so that a broken header is found here
+        read = _READERS[next(iter(formats))]
+        frame = read([str(file) for file in files])
+        # reads the header, so that a broken one fails here
+        frame.collect_schema()
     return frame
 
 
 @contextmanager
 def readable(source: Source) -> Iterator[None]:
-    """Turn what goes wrong while a lazy frame is read into one line that names the file.
+    """Turn an error of reading a table into one line that names the file.
 
-    Wrap the collecting of whatever `scan` gave: a truncated or corrupt file may show only then.
+    Wrap the code that collects a lazy frame from `scan`: a truncated or corrupt file may fail only
+    there.
+
+    Parameters
+    ----------
+    source : path, list of paths, or polars frame
+        The argument of `scan`.
 
     Raises
     ------
     InputError
-        In place of errors of polars, of the file system and of decompression.
+        In place of errors of polars, the file system and decompression.
     """
     try:
         yield
     except _READING_ERRORS as error:
-        files = _files_behind(source)
-        reason = _reason(error)
-        if len(files) > 1:
-            culprit = _first_unreadable(files)
-            if culprit is None:
-                raise InputError(
-                    f"{files[0]} and {len(files) - 1} more can't be read together ({reason}): "
-                    "give files with the same columns and types"
-                ) from error
-            files, reason = [culprit[0]], _reason(culprit[1])
-        name = str(files[0]) if files else "the table given"
-        mend = (
+        raise InputError(_reading_message(source, error)) from error
+
+
+def _reading_message(source: Source, error: BaseException) -> str:
+    """Which file can't be read, why, and what to do."""
+    files = _files_behind(source)
+    reason = _reason(error)
+    file = files[0] if files else None
+    if len(files) > 1:
+        culprit = _first_unreadable(files)
+        if culprit is None:
+            return (
+                f"{file} and {len(files) - 1} more can't be read together ({reason}): "
+                "give files with the same columns and types"
+            )
+        file, reason = culprit
+    if "permission denied" in reason.lower():
+        advice = "ask for the right to read it"
+    elif "utf-8" in reason.lower() and file and _known_format(file) != "Parquet":
+        advice = _SAVE_AS_UTF8
+    else:
+        advice = (
             "is the file whole, of the format that its extension says, and each column of one type?"
         )
-        if "permission denied" in reason.lower():
-            mend = "ask for the right to read it"
-        elif "utf-8" in reason.lower() and files and _known(files[0]) != "Parquet":
-            mend = _SAVE_AS_UTF8
-        raise InputError(f"{name}: can't be read ({reason}): {mend}") from error
+    name = "the table given" if file is None else str(file)
+    return f"{name}: can't be read ({reason}): {advice}"
 
 
 def require_columns(
     frame: pl.LazyFrame, columns: Mapping[str, str] | Iterable[str], source: Source
 ) -> None:
-    """Check that a frame has the columns asked for.
+    """Check that a frame has certain columns.
 
     Parameters
     ----------
-    frame
-        What `scan` gave for `source`.
-    columns
-        Names; or role -> name, where the message offers the flag ``--<role>-column``.
-    source
-        Where the frame came from, for messages.
+    frame : LazyFrame
+        The result of ``scan(source, ...)``.
+    columns : iterable of str, or mapping of str to str
+        Names of the columns. If it maps roles to names, the message for a missing column refers to
+        the parameter ``<role>_column``.
+    source : path, list of paths, or polars frame
+        The origin of the frame, for messages.
 
     Raises
     ------
     InputError
-        A column is missing; the message lists those that exist. Where the header shows that a
-        text has another separator or encoding, the message says so.
+        If a column is missing. The message lists the existing columns, and says so if the header
+        shows that a text file has another separator or encoding.
     """
     with readable(source):
         existing = frame.collect_schema().names()
-    flags: dict[str, str] = {}
     if isinstance(columns, Mapping):
-        flags = {name: f"--{role}-column" for role, name in columns.items()}
-    for name in flags or columns:
-        if name in existing:
-            continue
-        header = "".join(existing)
-        if "\0" in header:
-            raise InputError(f"{describe(source)}: is in UTF-16 or no text: {_SAVE_AS_UTF8}")
-        mend = f"name it with {flags[name]}" if flags else "is this the right file?"
-        if "\N{REPLACEMENT CHARACTER}" in header and not name.isascii():
-            mend = _SAVE_AS_UTF8
-        elif len(existing) == 1 and ";" in header:
-            mend = "save it with commas, not semicolons, between the columns"
-        elif len(existing) == 1 and "\t" in header:
-            mend = "tabs are between the columns: rename it to .tsv"
-        raise InputError(
-            f"{describe(source)}: no column '{name}'; there are: {', '.join(existing)}: {mend}"
-        )
+        advice = {name: f"name it with `{role}_column`" for role, name in columns.items()}
+    else:
+        advice = dict.fromkeys(columns, "is this the right file?")
+    for name in advice:
+        if name not in existing:
+            raise InputError(_missing_column(name, existing, describe(source), advice[name]))
+
+
+def _missing_column(name: str, existing: list[str], where: str, advice: str) -> str:
+    """The message for a missing column; the header may show a likelier cause than `advice`."""
+    header = "".join(existing)
+    if "\0" in header:
+        return f"{where}: is in UTF-16 or no text: {_SAVE_AS_UTF8}"
+    if "\N{REPLACEMENT CHARACTER}" in header and not name.isascii():
+        advice = _SAVE_AS_UTF8
+    elif len(existing) == 1 and ";" in header:
+        advice = "save it with commas, not semicolons, between the columns"
+    elif len(existing) == 1 and "\t" in header:
+        advice = "tabs are between the columns: rename it to .tsv"
+    return f"{where}: no column '{name}'; there are: {', '.join(existing)}: {advice}"
 
 
 def describe(source: Source) -> str:
-    """Name the file (or the first of several) that a source reads, for messages."""
+    """Return the name of the file (or of the first of several) in a source, for messages."""
     files = _files_behind(source)
     if not files:
         return "the table given"
-    return str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+    if len(files) == 1:
+        return str(files[0])
+    return f"{files[0]} and {len(files) - 1} more"
 
 
 def _files(source: str | Path | Sequence[str | Path], what: str) -> list[Path]:
-    """The files that are meant, all of them there and not empty."""
+    """The files that a source names, after a check that all exist and none is empty."""
     given = [source] if isinstance(source, str | Path) else list(source)
     if not given:
         raise InputError(f"{what}: no file given: name at least one")
+    files: list[Path] = []
     try:
-        files = [file for one in given for file in _expand(Path(one).expanduser(), what)]
+        for path in given:
+            files.extend(_expand(Path(path).expanduser(), what))
         for file in files:
             _check(file, what)
-    except OSError as error:  # a folder on the way is closed to us, a name is too long
+    except OSError as error:  # for example a folder without permission, or a name too long
         raise InputError(
             f"{what}: {error.filename or given[0]}: can't be read ({error.strerror}): check the "
             "path and the right to read it"
@@ -189,8 +220,9 @@ def _files(source: str | Path | Sequence[str | Path], what: str) -> list[Path]:
 
 def _check(file: Path, what: str) -> None:
     if file.is_dir():
-        inside = next((f for f in sorted(file.iterdir()) if _known(f)), None)
-        pattern = "*" + "".join(inside.suffixes[-2:]) if inside else "*.parquet"
+        # suggest a glob for the first table in the folder
+        table = next((inner for inner in sorted(file.iterdir()) if _known_format(inner)), None)
+        pattern = "*.parquet" if table is None else "*" + "".join(table.suffixes[-2:])
         raise InputError(f"{what}: {file} is a folder: name its files, as in {file / pattern}")
     if not file.exists():
         raise InputError(f"{what}: {file}: no such file: check the path")
@@ -199,27 +231,31 @@ def _check(file: Path, what: str) -> None:
 
 
 def _expand(path: Path, what: str) -> list[Path]:
-    """The files that match a glob, sorted; any other path stays as it is."""
+    """The files that match a glob, sorted; any other path is returned as it is."""
     wild = [i for i, part in enumerate(path.parts) if any(c in part for c in "*?[")]
+    # a file whose name looks like a glob is that file
     if not wild or path.exists():
         return [path]
-    base, pattern = Path(*path.parts[: wild[0]]), "/".join(path.parts[wild[0] :])
+    base = Path(*path.parts[: wild[0]])
+    pattern = "/".join(path.parts[wild[0] :])
     files = sorted(file for file in base.glob(pattern) if file.is_file())
     if not files:
         raise InputError(f"{what}: no file matches {path}: check the pattern")
     return files
 
 
-def _known(file: Path) -> str | None:
-    """The format that an extension stands for, None if unknown."""
+def _known_format(file: Path) -> str | None:
+    """The format that a file's extension stands for; None if unknown."""
     name = file.name.lower()
-    zipped = name.endswith(".gz")
+    is_gzip = name.endswith(".gz")
     found = _FORMATS.get(Path(name.removesuffix(".gz")).suffix)
-    return None if zipped and found == "Parquet" else found
+    if is_gzip and found == "Parquet":
+        return None
+    return found
 
 
 def _format(file: Path, what: str) -> str:
-    found = _known(file)
+    found = _known_format(file)
     if found is None:
         raise InputError(
             f"{what}: {file}: unknown extension: use {', '.join(_FORMATS)} "
@@ -229,74 +265,108 @@ def _format(file: Path, what: str) -> str:
 
 
 def _files_behind(source: Source) -> list[Path]:
-    """The files of a source, also of a lazy frame (its plan names them); none for other frames."""
+    """The files that a source reads, as far as they are known; none for a frame in memory."""
     if isinstance(source, pl.DataFrame):
         return []
     if isinstance(source, pl.LazyFrame):
-        try:
-            plan = source.explain(optimized=False)
-        except _READING_ERRORS:
-            return []
-        scans = re.findall(r"^\s*(?:Parquet|Csv|NDJson) SCAN \[(.+)\]$", plan, flags=re.M)
-        files = [Path(name) for found in scans for name in found.split(", ")]
-        return [file for file in dict.fromkeys(files) if file.is_file()]
+        return _files_of_plan(source)
     try:
         return _files(source, "files")
-    except InputError:  # a file vanished or is empty: name what was given
-        return [Path(source)] if isinstance(source, str | Path) else [Path(one) for one in source]
+    except InputError:  # a file has vanished or is empty: return the paths as they were given
+        given = [source] if isinstance(source, str | Path) else source
+        return [Path(path) for path in given]
+
+
+def _files_of_plan(frame: pl.LazyFrame) -> list[Path]:
+    """The files that the query plan of a lazy frame names."""
+    try:
+        plan = frame.explain(optimized=False)
+    except _READING_ERRORS:
+        return []
+    files: list[Path] = []
+    for names in re.findall(r"^\s*(?:Parquet|Csv|NDJson) SCAN \[(.+)\]$", plan, flags=re.M):
+        files.extend(Path(name) for name in names.split(", "))
+    return [file for file in dict.fromkeys(files) if file.is_file()]
 
 
 def _reason(error: BaseException) -> str:
+    """The first line of an error's message, or its type if it has none."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(" .:") if lines else type(error).__name__
 
 
-def _first_unreadable(files: list[Path]) -> tuple[Path, BaseException] | None:
-    """The first file that fails when read alone, and how; None if each can be read."""
+def _first_unreadable(files: list[Path]) -> tuple[Path, str] | None:
+    """The first file that can't be read alone, and the reason; None if each can be read."""
     for file in files:
+        read = _READERS[_format(file, "files")]
         try:
-            _READERS[_format(file, "files")]([str(file)]).select(pl.all().null_count()).collect()
+            read([str(file)]).select(pl.all().null_count()).collect()
         except _READING_ERRORS as error:
-            return file, error
+            return file, _reason(error)
     return None
 
 
 def normalize_ids(column: pl.Series, name: str, where: str) -> pl.Series:
-    """Ids as whole numbers or text, null where there is none.
+    """Convert a column of ids to whole numbers or text.
 
-    Whole numbers stored as floats (what a missing value does to a column elsewhere) become
-    integers; categoricals become text; empty text and NaN become null.
+    Whole numbers stored as floats become integers: other libraries turn a column with missing
+    values into floats. Categoricals become text. Empty text and NaN become null.
+
+    Parameters
+    ----------
+    column : Series
+    name : str
+        Name of the column, for messages.
+    where : str
+        Name of the table, for messages.
+
+    Returns
+    -------
+    Series, integer or String
 
     Raises
     ------
     InputError
-        The column holds dates, lists, fractions, floats too large to be exact or the like.
+        If the column holds other values, such as dates, lists, fractions, or floats that are too
+        large to be exact.
     """
-    if column.dtype.is_integer() and not str(column.dtype).endswith("128"):  # unknown to Arrow
+    dtype = column.dtype
+    # Arrow, which numbers the ids, has no 128-bit integers
+    if dtype.is_integer() and not str(dtype).endswith("128"):
         return column
-    if column.dtype == pl.Null:
+    if dtype == pl.Null:
         return column.cast(pl.String)
-    if is_text(column):
+    if is_text(dtype):
         text = column.cast(pl.String)
         empty = text == ""
         return text.set(empty, None) if empty.any() else text
-    if column.dtype.is_float():
+    if dtype.is_float():
         known = column.fill_nan(None)
-        exact = 2**24 if column.dtype == pl.Float32 else 2**53  # beyond, ids have become one
-        if bool(((known % 1 == 0) & (known.abs() < exact)).all()):
+        # from here on, a float stands for several whole numbers, so ids may have collided
+        inexact_from = 2**24 if dtype == pl.Float32 else 2**53
+        is_exact_integer = (known % 1 == 0) & (known.abs() < inexact_from)
+        if bool(is_exact_integer.all()):
             return known.cast(pl.Int64)
     raise InputError(
-        f"{where}: column '{name}' ({column.dtype}) can't hold ids: ids are text or whole numbers, "
-        "as floats only as far as these are exact"
+        f"{where}: column '{name}' ({dtype}) can't hold ids: ids must be text or whole numbers "
+        "(as floats only if they are exact)"
     )
 
 
 def factorize(values: pl.Series) -> tuple[pl.Series, npt.NDArray[np.int32]]:
-    """Number values without nulls by first appearance.
+    """Number the distinct values of a series in the order of their first appearance.
+
+    Parameters
+    ----------
+    values : Series
+        Without nulls.
 
     Returns
     -------
-    unique values in the order of first appearance, and for every value its row there, int32.
+    unique : Series
+        The distinct values in the order of their first appearance.
+    codes : ndarray of shape (len(values),), int32
+        For every value its row in `unique`.
     """
     # Arrow's encoder keeps the order of appearance, whatever the number of threads
     encoded = values.rechunk().to_arrow().dictionary_encode()
@@ -305,11 +375,13 @@ def factorize(values: pl.Series) -> tuple[pl.Series, npt.NDArray[np.int32]]:
     return unique, encoded.indices.to_numpy(zero_copy_only=False)
 
 
-def is_text(column: pl.Series) -> bool:
-    return isinstance(column.dtype, pl.String | pl.Categorical | pl.Enum)
+def is_text(dtype: pl.DataType) -> bool:
+    """Return whether a column of this dtype holds text."""
+    return dtype in TEXT_DTYPES
 
 
 def as_text(column: pl.Series) -> pl.Series:
-    """As text; null where it is blank."""
+    """Convert a column to text; blank text becomes null."""
     text = column.cast(pl.String)
-    return text.set(text.str.strip_chars() == "", None)
+    is_blank = text.str.strip_chars() == ""
+    return text.set(is_blank, None)

@@ -1,8 +1,8 @@
-"""Titles as sellers type them -> the plain words that the tokenizer sees (paper §3.1, A.1).
+"""Normalisation: titles as sellers type them -> plain words for the tokenizer (paper §3.1, A.1).
 
-Normalisation is *word-local*: a title's normal form is the normal forms of its white-space
-separated words, joined by single spaces. So one title, a batch, and a word remembered from
-another title can't differ, and every distinct word of a marketplace is worked on once.
+Normalisation is *word-local*: the normal form of a title consists of the normal forms of its words
+(separated by white space), joined by single spaces. Each distinct word is therefore normalised only
+once, and a title has the same form alone and in a batch.
 """
 
 from __future__ import annotations
@@ -23,80 +23,103 @@ from vitrina.ragged import Ragged
 
 Style = Literal["default", "paper"]
 
-# Accents live in this block; marks of other scripts (Indic vowels, Arabic harakat) are letters'
-# parts and stay. The letters ñ and й carry a mark in Unicode's eyes alone: año is not ano.
+# This block holds the accents. Marks of other scripts (Indic vowels, Arabic harakat) are kept,
+# because they are parts of letters. ñ and й are letters, too, although Unicode decomposes them into
+# a letter and an accent: año is not ano.
 _ACCENT = re.compile("[\u0300-\u036f]")
 _ACCENT_BUT_LETTERS = re.compile(
     "(?<!n)\u0303|(?<!и)\u0306|[\u0300-\u0302\u0304\u0305\u0307-\u036f]"
 )
 _POINT_IN_NUMBER = re.compile(r"(?<=\d)[.,](?=\d)")
 _VARIATION_SELECTORS = range(0xFE00, 0xFE10)
-_TITLES = 16_384  # at a time: one letter beyond ASCII makes the joined string wider
+# Titles are joined in batches, because one letter beyond Latin-1 makes Python store every letter of
+# the joined string with more bytes.
+_BATCH_TITLES = 16_384
 
 
 class _Characters(dict[int, str]):
-    """For str.translate: each character is worked out when it is first met."""
+    """A table for str.translate that computes each entry when it is first needed.
 
-    def __init__(self, of: Callable[[str], str]) -> None:
-        self.of = of
+    Parameters
+    ----------
+    replacement : callable
+        Returns the text that replaces a character.
+    """
+
+    def __init__(self, replacement: Callable[[str], str]) -> None:
+        self.replacement = replacement
 
     def __missing__(self, code: int) -> str:
-        self[code] = text = self.of(chr(code))
+        text = self.replacement(chr(code))
+        self[code] = text
         return text
 
 
-def _apart(char: str) -> str:
-    """Without format characters, and with a space where compatibility forms would glue a character
-    to its neighbour: Lego™ is not "legotm", 3½ not "31 2"."""
+def _separated(char: str) -> str:
+    """The replacement of a character before compatibility decomposition (NFKD).
+
+    Format characters are removed. Characters whose decomposition would merge with the text before
+    them become a space or get one: Lego™ is not "legotm", and 3½ is not "31 2".
+    """
     if char in "™℠":
         return " "
     if char in "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞⅟":
         return f" {char}"
-    return "" if unicodedata.category(char) == "Cf" else char
+    if unicodedata.category(char) == "Cf":
+        return ""
+    return char
 
 
 def _plain(char: str) -> str:
-    """Letters, numbers and the marks that belong to letters; a point for \\x00, else a space."""
+    """The replacement of a character at the end.
+
+    Letters, numbers and marks that belong to letters are kept, \\x00 becomes a point, and anything
+    else becomes a space.
+    """
     category = unicodedata.category(char)
     if ord(char) in _VARIATION_SELECTORS:
         return " "
     if category[0] in "LN" or category in ("Mn", "Mc"):
         return char
-    return "." if char == "\x00" else " "
+    if char == "\x00":
+        return "."
+    return " "
 
 
-_APART, _PLAIN = _Characters(_apart), _Characters(_plain)
+_SEPARATED = _Characters(_separated)
+_PLAIN = _Characters(_plain)
 
 
 class Normalizer:
-    """Normal forms of titles, for a whole batch at once (paper §3.1).
+    """Normalises titles (paper §3.1).
 
-    Accents and punctuation go, letters become lower case, white space collapses. Two styles:
+    Removes accents and punctuation, converts to lower case, and reduces white space to single
+    spaces. There are two styles:
 
     ``"paper"``
-        also drops the language's stop words, the tilde of ñ and the point inside numbers.
+        also removes the stop words of the language, the tilde of ñ and the point in numbers.
     ``"default"``
-        keeps all three: the stop-word lists hold *new*, *used*, *without*, *nuevo*, *sin*, which
-        are what many tasks are about; ñ is a letter; 1.5 l is not "1 5 l" (a comma between
-        digits becomes a point).
+        keeps all three. The stop-word lists hold *new*, *used*, *without*, *nuevo* and *sin*, on
+        which many tasks depend. ñ is a letter. 1.5 l is not "1 5 l" (a comma between digits becomes
+        a point).
 
-    Any Unicode goes in and no title raises; a title of punctuation alone becomes the empty
-    string, as None does. Normalising twice changes nothing.
+    Any Unicode text is allowed. A title without letters and digits becomes the empty string, and so
+    does None. Normalising a normal form does not change it.
 
     Parameters
     ----------
-    language : str or None
-        Code or name of a language of the stop-word package ('es', 'english', ...). None: no
-        stop words.
-    style : {"default", "paper"}
+    language : str or None, default None
+        Code or name of a language of the stop-word package ('es', 'english', ...). With None or
+        'none' there are no stop words.
+    style : {"default", "paper"}, default "default"
     stop_words : iterable of str, optional
-        Drop these, in either style, instead of the package's list (how a saved encoder keeps
-        the list that it was trained with). Their normal forms count.
+        Words to remove in either style, instead of the package's list. Saved encoders use it to
+        keep the list from their training. The words are normalised first.
 
     Raises
     ------
     InputError
-        for a language or style that doesn't exist
+        If the language or the style does not exist.
 
     Examples
     --------
@@ -114,9 +137,12 @@ class Normalizer:
         stop_words: Iterable[str] | None = None,
     ) -> None:
         if style not in get_args(Style):
-            raise InputError(f"style: '{style}' is not one of {', '.join(get_args(Style))}")
+            raise InputError(
+                f"`style` is '{style}'; it must be one of: {', '.join(get_args(Style))}"
+            )
         self.language = _known_language(language)
         self.style: Style = style
+        # empty while the stop words themselves are normalised
         self.stop_words: frozenset[str] = frozenset()
         if stop_words is None and self.language and style == "paper":
             stop_words = stop_word_lists.get_stop_words(self.language)
@@ -124,43 +150,83 @@ class Normalizer:
         self.stop_words = frozenset(form for form in forms if form and " " not in form)
 
     def settings(self) -> dict[str, Any]:
-        """Arguments that make the same normaliser again, whatever the stop-word package becomes."""
-        words = sorted(self.stop_words)
-        return {"language": self.language, "style": self.style, "stop_words": words}
+        """Return the arguments that create the same normaliser again.
+
+        They include the stop words, which may change in later versions of the stop-word package.
+        """
+        return {
+            "language": self.language,
+            "style": self.style,
+            "stop_words": sorted(self.stop_words),
+        }
 
     def __call__(self, titles: Any) -> list[str]:
-        """Normal forms, a list of n strings, of any column of n titles (see `as_titles`)."""
-        words = lru_cache(maxsize=None)(self.word)
-        return [
-            " ".join(filter(None, map(words, title.split()))) if title else ""
-            for title in as_titles(titles)
-        ]
+        """Normalise a column of titles.
+
+        Parameters
+        ----------
+        titles : sequence or table of n titles
+            See `as_titles`.
+
+        Returns
+        -------
+        list of str
+            n normal forms.
+        """
+        word = lru_cache(maxsize=None)(self.word)
+        forms = []
+        for title in as_titles(titles):
+            # a word may have no normal form
+            words = filter(None, map(word, title.split())) if title else ()
+            forms.append(" ".join(words))
+        return forms
 
     def word(self, raw: str) -> str:
-        """Normal form of one white-space free string: no word, one, or several ("usb-c")."""
+        """Normalise a string without white space.
+
+        Parameters
+        ----------
+        raw : str
+
+        Returns
+        -------
+        str
+            No word, one word, or several words separated by spaces (USB-C becomes "usb c").
+        """
         if raw.isascii():
             text = raw.lower()
         else:
-            text = unicodedata.normalize("NFKD", raw.translate(_APART)).lower()
+            text = unicodedata.normalize("NFKD", raw.translate(_SEPARATED)).lower()
             accent = _ACCENT if self.style == "paper" else _ACCENT_BUT_LETTERS
             text = unicodedata.normalize("NFC", accent.sub("", text))
+        # most words consist of ASCII letters and digits, and are now finished
         if not (text.isascii() and text.isalnum()):
-            text = text.replace("\x00", " ")  # so that \x00 can stand for a number's point
+            # \x00 marks the points in numbers, so it must not be in the text before
+            text = text.replace("\x00", " ")
             if self.style == "default":
                 text = _POINT_IN_NUMBER.sub("\x00", text)
             text = text.translate(_PLAIN)
-        return " ".join(w for w in text.split() if w not in self.stop_words)
+        return " ".join(word for word in text.split() if word not in self.stop_words)
 
 
 def as_titles(column: Any) -> list[str | None]:
-    """Any column of titles as a list: lists, numpy, polars, pyarrow and pandas, or a table of
-    one column. None and not-a-number stand for the empty title.
+    """Convert a column of titles to a list.
+
+    Parameters
+    ----------
+    column : sequence or table
+        A list, a numpy, polars, pyarrow or pandas column, or a table with one column.
+
+    Returns
+    -------
+    list of str or None
+        None for missing titles (None, not-a-number, and pandas' missing values).
 
     Raises
     ------
     InputError
-        for a single string, more than one column, something without an order, or an entry that
-        is no text
+        If `column` is a single string, has more than one column or no order, or has an entry that
+        is not text.
     """
     titles = as_list(column, "titles")
     if set(map(type, titles)) <= {str, type(None)}:
@@ -169,40 +235,70 @@ def as_titles(column: Any) -> list[str | None]:
 
 
 def as_utf8(column: Any) -> Ragged:
-    """Any column of n titles (see `as_titles`) as UTF-8: Ragged of n rows of bytes, uint8.
+    """Convert a column of titles to UTF-8.
 
-    A missing title is empty, a row may end in white space that its title lacks, and half a
-    surrogate pair, which UTF-8 can't say, is "?": no letter either.
+    Parameters
+    ----------
+    column : sequence or table of n titles
+        See `as_titles`.
+
+    Returns
+    -------
+    Ragged of n rows, uint8
+        A missing title is empty. A row may end in white space that its title does not have. Half a
+        surrogate pair, which UTF-8 can't encode, becomes "?": like it, no letter.
+
+    Raises
+    ------
+    InputError
+        As `as_titles`.
     """
+    # Arrow holds texts as UTF-8 already. The type's module is compared, because importing polars
+    # and pyarrow is slow.
     if type(column).__module__.partition(".")[0] in ("polars", "pyarrow"):
-        import polars as pl  # not at the top: most of the time until a first title is encoded
-
-        series = pl.Series("", column) if isinstance(column, Iterable) else None
-        if series is not None and series.dtype == pl.String:
-            array = series.fill_null("").to_arrow(compat_level=pl.CompatLevel.oldest())
-            _, offsets, data = array.buffers()
-            values, bounds = np.frombuffer(data or b"", np.uint8), np.frombuffer(offsets, np.int64)
-            return Ragged(values, bounds).part(array.offset, array.offset + len(array))
+        text = _arrow_text(column)
+        if text is not None:
+            return text
     titles = column if type(column) is list else as_titles(column)
-    starts = range(0, max(1, len(titles)), _TITLES)
+    starts = range(0, max(1, len(titles)), _BATCH_TITLES)
     try:
-        return Ragged.concatenated([_lines(titles[start : start + _TITLES]) for start in starts])
-    except TypeError:  # titles that are missing, or something that is no text
+        parts = [_lines(titles[start : start + _BATCH_TITLES]) for start in starts]
+    except TypeError:  # a title is missing or not text; checking each beforehand would be slow
         return as_utf8([title or "" for title in as_titles(titles)])
+    return Ragged.concatenated(parts)
+
+
+def _arrow_text(column: Any) -> Ragged | None:
+    """UTF-8 of a polars or pyarrow column of strings; None for other columns."""
+    # polars is not imported at the top, because that would take most of the time until a first
+    # title is encoded
+    import polars as pl
+
+    if not isinstance(column, Iterable):
+        return None
+    series = pl.Series("", column)
+    if series.dtype != pl.String:
+        return None
+    array = series.fill_null("").to_arrow(compat_level=pl.CompatLevel.oldest())
+    _, offsets, data = array.buffers()
+    text = Ragged(np.frombuffer(data or b"", np.uint8), np.frombuffer(offsets, np.int64))
+    return text.part(array.offset, array.offset + len(array))
 
 
 def _lines(titles: list[Any]) -> Ragged:
-    """UTF-8 of titles, each with a line's end, since joining is faster than encoding each."""
-    text = np.frombuffer("\n".join([*titles, ""]).encode("utf-8", "replace"), np.uint8)
+    """UTF-8 of titles, a line each: joining and encoding once is faster than encoding each."""
+    joined = "\n".join([*titles, ""])
+    text = np.frombuffer(joined.encode("utf-8", "replace"), np.uint8)
     ends = np.flatnonzero(text == ord("\n")) + 1
-    if len(ends) != len(titles):
+    if len(ends) != len(titles):  # a title has a line break of its own
         return _lines([title.replace("\n", " ") for title in titles])
     return Ragged(text, np.concatenate([[0], ends]))
 
 
 def _as_title(row: int, title: Any) -> str | None:
     if isinstance(title, str):
-        return str(title)  # numpy.str_ and other subclasses
+        # subclasses of str, such as numpy.str_, become plain str
+        return str(title)
     if is_missing(title):
         return None
     raise InputError(
@@ -212,12 +308,12 @@ def _as_title(row: int, title: Any) -> str | None:
 
 
 def _known_language(language: str | None) -> str | None:
-    """The language's full name in the stop-word package."""
+    """The full name of a language in the stop-word package; None for no language."""
     if language is None or language == "none":
         return None
     codes: dict[str, str] = stop_word_lists.LANGUAGE_MAPPING
     name = codes.get(language.lower(), language.lower())
     if name not in codes.values():
         known = ", ".join(sorted(codes))
-        raise InputError(f"language: '{language}' is unknown; use 'none' or one of: {known}")
+        raise InputError(f"`language` is '{language}'; it must be 'none' or one of: {known}")
     return name

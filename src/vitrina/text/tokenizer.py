@@ -1,4 +1,4 @@
-"""Titles -> SentencePiece pieces, each distinct word once (paper A.1)."""
+"""Splitting titles into SentencePiece pieces, each distinct word only once (paper A.1)."""
 
 from __future__ import annotations
 
@@ -17,38 +17,48 @@ from vitrina.text.normalize import Normalizer, as_utf8
 from vitrina.text.words import Words
 
 PAD = 0
+"""Id of the piece that fills up short titles."""
 UNKNOWN = 1
-MIN_PIECES = 5  # the widest convolution: a shorter title is extended with PAD up to it
+"""Id of the piece for characters that the model does not know."""
+MIN_PIECES = 5
+"""Width of the widest convolution; shorter titles are filled up to it with `PAD`."""
 
 _WORDS_KEPT = 1_000_000
-_TITLES = 16_384  # at a time
+_BATCH_TITLES = 16_384
 _LONGEST_PIECE = 16
 
 
 class TitleTokenizer:
-    """Normalised titles as lists of SentencePiece unigram pieces.
+    """Normalises titles and splits them into SentencePiece unigram pieces.
 
-    Pieces never cross a space, so a title's pieces are the concatenation of its words' pieces.
-    Words follow Zipf's law: each distinct one is normalised and encoded once, then remembered.
-    Safe to share between threads.
+    Pieces never cross a space, so the pieces of a title are those of its words, one word after the
+    other. Words follow Zipf's law: most words of a batch have been seen before. Each distinct word
+    is normalised and encoded once, and its pieces are stored. Several threads may share a
+    tokenizer.
 
     Parameters
     ----------
     model : bytes
-        A serialised SentencePiece model made by `train`.
+        A serialised SentencePiece model, made by `train`.
     normalizer : Normalizer
+
+    Raises
+    ------
+    InputError
+        If `model` is not a SentencePiece model.
     """
 
     def __init__(self, model: bytes, normalizer: Normalizer) -> None:
         self.model = model
         self.normalizer = normalizer
-        if not model:  # SentencePiece takes it for a model to be loaded later
+        if not model:  # SentencePiece would accept this, and wait for a model to be loaded
             raise InputError("tokenizer: not a SentencePiece model (0 bytes)")
         try:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         except RuntimeError as error:
             raise InputError(f"tokenizer: not a SentencePiece model ({error})") from None
-        self._lock = threading.Lock()  # of who learns; readers need none
+        # guards writers; reads are lock-free
+        self._lock = threading.Lock()
         self._words = Words.none()
 
     @classmethod
@@ -58,15 +68,28 @@ class TitleTokenizer:
         normalizer: Normalizer,
         vocab_size: int = 30_000,
     ) -> TitleTokenizer:
-        """Train a unigram model on the titles, as often as they occur (paper A.1: 30,000).
+        """Train a unigram model on titles (paper A.1: 30,000 pieces).
 
-        The same titles in the same order give the same model, on any machine. A corpus that
-        can't fill `vocab_size` gets as many as it supports: compare `len(tokenizer)`.
+        A title counts as often as it occurs. The same titles in the same order give the same model
+        on any machine.
+
+        Parameters
+        ----------
+        titles : iterable of str or None
+        normalizer : Normalizer
+        vocab_size : int, default 30,000
+            Number of pieces. The model has fewer if the titles don't support so many: see
+            ``len(tokenizer)``.
+
+        Returns
+        -------
+        TitleTokenizer
 
         Raises
         ------
         InputError
-            if no title has a word, or `vocab_size` is fewer than their characters
+            If no title has a word, or `vocab_size` is smaller than the number of different
+            characters.
         """
         model = io.BytesIO()
         sentences = filter(None, _normalised(titles, normalizer))
@@ -78,42 +101,60 @@ class TitleTokenizer:
                 vocab_size=vocab_size,
                 hard_vocab_limit=False,
                 max_sentencepiece_length=_LONGEST_PIECE,
-                normalization_rule_name="identity",  # Normalizer's work is done
+                normalization_rule_name="identity",  # the titles are normalised already
                 pad_id=PAD,
                 unk_id=UNKNOWN,
                 bos_id=-1,
                 eos_id=-1,
-                num_threads=2,  # fixed: sums over threads depend on their number
+                num_threads=2,  # fixed, because the model depends on the number of threads
                 minloglevel=2,
             )
         except (RuntimeError, OSError) as error:
-            if "sentences" in str(error) or "empty" in str(error).lower():
-                raise InputError(
-                    "titles: no title has a word after normalisation; check the title column"
-                ) from None
-            if "vocab" in str(error).lower():
-                raise InputError(
-                    f"vocab_size: {vocab_size} is fewer than the titles have characters; raise it"
-                ) from None
-            raise InputError(f"titles: the tokenizer can't be trained on them ({error})") from None
+            raise InputError(_training_message(error, vocab_size)) from None
         return cls(model.getvalue(), normalizer)
 
     def __len__(self) -> int:
-        """Number of pieces, PAD and UNKNOWN included."""
+        """Number of pieces, including `PAD` and `UNKNOWN`."""
         return int(self._processor.get_piece_size())
 
     def __call__(self, titles: Any) -> Ragged:
-        """Pieces of n titles: Ragged of n rows, int32, each at least MIN_PIECES long."""
+        """Split titles into pieces.
+
+        Parameters
+        ----------
+        titles : sequence or table of n titles
+            See `as_titles`.
+
+        Returns
+        -------
+        Ragged of n rows, int32
+            Ids of the pieces, at least `MIN_PIECES` in each row.
+
+        Raises
+        ------
+        InputError
+            If an entry is not text.
+        """
         text = as_utf8(titles)
-        starts = range(0, max(1, len(text)), _TITLES)
-        return Ragged.concatenated(
-            [self.pieces_of(text.part(start, start + _TITLES)) for start in starts]
-        )
+        starts = range(0, max(1, len(text)), _BATCH_TITLES)
+        batches = (text.part(start, start + _BATCH_TITLES) for start in starts)
+        return Ragged.concatenated([self.pieces_of(batch) for batch in batches])
 
     def pieces_of(self, titles: Ragged) -> Ragged:
-        """Pieces of n titles given as UTF-8 bytes (see `as_utf8`): as `__call__` gives them.
+        """Split titles given as UTF-8 into pieces.
 
-        The words of one call are kept at once: give a bounded number of titles.
+        The words of one call are all stored, whatever their number, so callers must limit the
+        number of titles.
+
+        Parameters
+        ----------
+        titles : Ragged of n rows, uint8
+            See `as_utf8`.
+
+        Returns
+        -------
+        Ragged of n rows, int32
+            As from ``tokenizer(titles)``.
         """
         words = self._words
         found, lengths = words.look_up(titles)
@@ -123,37 +164,60 @@ class TitleTokenizer:
         return words.pieces_of(titles, found, np.maximum(lengths, MIN_PIECES), PAD)
 
     def pieces(self, title: str) -> list[str]:
-        """The pieces of one title as text, without padding, for people to read."""
-        ids = [i for i in self([title])[0].tolist() if i != PAD]
-        return [self._processor.id_to_piece(i) for i in ids]
+        """Return the pieces of one title as text, without padding."""
+        ids = self([title])[0].tolist()
+        return [self._processor.id_to_piece(id_) for id_ in ids if id_ != PAD]
 
     def _learn(self, titles: Ragged) -> Words:
-        """Words that know all of these titles."""
+        """Store the unknown words of these titles, and return a table that knows all of them."""
         with self._lock:
+            # a full table is replaced by an empty one
             known = self._words if len(self._words) <= _WORDS_KEPT else Words.none()
-            _, lengths = known.look_up(titles)  # others may have learnt or forgotten meanwhile
-            new_to = np.flatnonzero(lengths < 0).tolist()
-            raw = list({word for row in new_to for word in titles[row].tobytes().split()})
-            _, lengths = known.look_up(Ragged.from_bytes(raw))
-            raw = [word for word, length in zip(raw, lengths.tolist(), strict=True) if length < 0]
-            self._words = known.with_words(Ragged.from_bytes(raw), self._encoded(raw))
+            # looked up again, because another thread may have changed the table meanwhile
+            _, lengths = known.look_up(titles)
+            candidates: set[bytes] = set()
+            for row in np.flatnonzero(lengths < 0).tolist():
+                candidates.update(titles[row].tobytes().split())
+            words = list(candidates)
+            _, lengths = known.look_up(Ragged.from_bytes(words))
+            new = [words[row] for row in np.flatnonzero(lengths < 0).tolist()]
+            self._words = known.with_words(Ragged.from_bytes(new), self._encoded(new))
             return self._words
 
     def _encoded(self, raw_words: list[bytes]) -> Ragged:
-        """Pieces of words as they stand in titles: normalised, each distinct form encoded once."""
-        forms = [
-            " ".join(map(self.normalizer.word, raw.decode().split())).split() for raw in raw_words
-        ]
-        number = {form: i for i, form in enumerate(dict.fromkeys(chain.from_iterable(forms)))}
-        encoded = Ragged.from_lists(self._processor.encode(list(number)))
-        numbers = np.array([number[form] for parts in forms for form in parts], np.int64)
-        pieces = encoded.take(numbers)
-        ends = offsets_of(np.array([len(parts) for parts in forms], np.int64))
-        return Ragged(pieces.values, pieces.offsets[ends])
+        """Pieces of raw words; each distinct normal form is encoded once."""
+        # a raw word may have several normal forms (USB-C: usb and c), or none
+        forms = []
+        for raw in raw_words:
+            parts = map(self.normalizer.word, raw.decode().split())
+            forms.append(" ".join(parts).split())
+        all_forms = list(chain.from_iterable(forms))
+        distinct = list(dict.fromkeys(all_forms))
+        encoded = Ragged.from_lists(self._processor.encode(distinct))
+
+        # from the pieces of distinct forms to those of all forms, and of raw words
+        row_of = {form: row for row, form in enumerate(distinct)}
+        rows = np.array([row_of[form] for form in all_forms], np.int64)
+        pieces = encoded.take(rows)
+        forms_per_word = np.array([len(parts) for parts in forms], np.int64)
+        return Ragged(pieces.values, pieces.offsets[offsets_of(forms_per_word)])
+
+
+def _training_message(error: Exception, vocab_size: int) -> str:
+    """The message for an error of SentencePiece's trainer."""
+    text = str(error)
+    if "sentences" in text or "empty" in text.lower():
+        return "titles: no title has a word after normalisation; check the title column"
+    if "vocab" in text.lower():
+        return (
+            f"`vocab_size` is {vocab_size}, smaller than the number of different characters in the "
+            "titles; raise it"
+        )
+    return f"titles: the tokenizer can't be trained on them ({error})"
 
 
 def _normalised(titles: Iterable[str | None], normalizer: Normalizer) -> Iterable[str]:
-    """Normal forms in a stream: the corpus need not fit in memory."""
+    """Normal forms as a stream, because the titles may not fit in memory."""
     batch: list[str | None] = []
     for title in titles:
         batch.append(title)

@@ -1,35 +1,45 @@
-"""Words and their pieces, looked up by compiled code.
+"""A hash table of words and their pieces, looked up by compiled code.
 
-A hash table over the words' UTF-8 bytes. What is known of a word lies together in one record, since
-what a look-up costs is waiting for memory. The table only grows, and in place while there is room,
-so that readers need no lock: a snapshot knows where its records end and takes later ones for
-unknown.
+The keys are the words' UTF-8 bytes. Everything about a word is stored in one record, because
+waiting for memory takes most of the time of a look-up. The table only grows, and in place while
+there is room. Reads are therefore lock-free: a snapshot knows where its last record ends, and takes
+words stored later for unknown ones.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from vitrina.compiled import compiled
+from vitrina.hashing import FNV_START, fnv1a
 from vitrina.ragged import Ragged, offsets_of
+
+Found: TypeAlias = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
+"""Where the records of the words of n titles start, and where each title ends in this list.
+
+The words of title i stand from `_first_word(offsets, i)` up to the i-th end.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class Words:
-    """The pieces of the words known so far; `with_words` gives a larger one.
+    """The pieces of known words; `with_words` adds new ones.
 
     Attributes
     ----------
-    count : how many words
-    used : length of their records
-    records : (room,) int32: of each word the number of its pieces, that of its bytes, the pieces,
-        and the bytes, filled up to a multiple of 4
-    slots : (2^k,) int32, where a word's record starts, at its hash or the next free place; -1 where
-        free
+    count : int
+        Number of words.
+    used : int
+        Length of their records.
+    records : ndarray of shape (capacity,), int32
+        For each word: its number of pieces, its number of bytes, the pieces, and the bytes, filled
+        up to a multiple of 4.
+    slots : ndarray of shape (2^k,), int32
+        Where the record of a word starts, at the word's hash or the next free slot; -1 if free.
     """
 
     count: int
@@ -39,78 +49,126 @@ class Words:
 
     @classmethod
     def none(cls) -> Words:
-        """No word yet."""
-        return cls(0, 0, np.zeros(1 << 13, np.int32), np.full(1 << 11, -1, np.int32))
+        """Return an empty table."""
+        records = np.zeros(1 << 13, np.int32)
+        slots = np.full(1 << 11, -1, np.int32)
+        return cls(0, 0, records, slots)
 
     def __len__(self) -> int:
         return self.count
 
     def with_words(self, keys: Ragged, pieces: Ragged) -> Words:
-        """These words and new ones. Only of the newest Words, by one thread at a time."""
+        """Return a table with these words and new ones.
+
+        Call it only on the newest table, and from one thread at a time: both tables may share their
+        memory.
+
+        Parameters
+        ----------
+        keys : Ragged of n rows, uint8
+            New words, in UTF-8.
+        pieces : Ragged of n rows, int32
+
+        Returns
+        -------
+        Words
+        """
         count = self.count + len(keys)
         used = self.used + int((2 + pieces.lengths + (keys.lengths + 3) // 4).sum())
         records = self.records
-        if used > len(records):  # at least doubled, so that appending stays linear
+        # at least doubled, so that the cost of many additions stays linear
+        if used > len(records):
             records = np.zeros(max(used, 2 * len(records)), np.int32)
             records[: self.used] = self.records[: self.used]
         octets = records.view(np.uint8)
-        new = keys.values, keys.offsets, pieces.values, pieces.offsets
-        _append(records, octets, self.used, *new)
-        slots, first = self.slots, self.used
-        if 2 * count > len(slots):  # at most half full: a probe or two finds a word
-            slots, first = np.full(1 << (4 * count - 1).bit_length(), -1, np.int32), 0
+        _append(
+            records, octets, self.used, keys.values, keys.offsets, pieces.values, pieces.offsets
+        )
+
+        slots = self.slots
+        first = self.used
+        # at most half full, so that one or two probes find a word; new slots hold all words again
+        if 2 * count > len(slots):
+            slots = np.full(1 << (4 * count - 1).bit_length(), -1, np.int32)
+            first = 0
         _insert(records, octets, slots, first, used)
         return Words(count, used, records, slots)
 
     def look_up(self, titles: Ragged) -> tuple[Found, npt.NDArray[np.int64]]:
-        """The words of n titles, given as bytes, and the number of pieces of each, shape (n,);
-        -1 for a title with an unknown word."""
-        offsets, n = titles.offsets, len(titles)
-        # a title of b bytes has (b + 1) // 2 words at most
+        """Find the words of titles.
+
+        Parameters
+        ----------
+        titles : Ragged of n rows, uint8
+            Titles in UTF-8.
+
+        Returns
+        -------
+        found : tuple of ndarray
+            The records of the words, for `pieces_of`.
+        lengths : ndarray of shape (n,), int64
+            Number of pieces of each title; -1 if one of its words is unknown.
+        """
+        n = len(titles)
+        offsets = titles.offsets
+        # a title of b bytes has at most (b + 1) // 2 words
         places = np.empty((int(offsets[-1]) + n + 1) // 2, np.int32)
-        ends, lengths = np.empty(n, np.int64), np.empty(n, np.int64)
+        ends = np.empty(n, np.int64)
+        lengths = np.empty(n, np.int64)
         _look_up(
-            *(titles.values, offsets, self.records, self.records.view(np.uint8), self.used),
-            *(self.slots, places, ends, lengths),
+            titles.values,
+            offsets,
+            self.records,
+            self.records.view(np.uint8),
+            self.used,
+            self.slots,
+            places,
+            ends,
+            lengths,
         )
         return (places, ends), lengths
 
     def pieces_of(
         self, titles: Ragged, found: Found, lengths: npt.NDArray[np.int64], pad: int
     ) -> Ragged:
-        """Pieces of n titles: what `look_up` found, filled up with `pad` to the given lengths."""
+        """Collect the pieces of titles.
+
+        Parameters
+        ----------
+        titles : Ragged of n rows, uint8
+        found : tuple of ndarray
+            The result of `look_up` for these titles. All words must be known.
+        lengths : ndarray of shape (n,), int64
+            Lengths of the rows to return, at least those from `look_up`.
+        pad : int
+            Piece that fills up the rows.
+
+        Returns
+        -------
+        Ragged of n rows, int32
+        """
+        places, ends = found
         offsets = offsets_of(lengths)
         values = np.empty(int(offsets[-1]), np.int32)
-        _fill(titles.offsets, *found, self.records, values, offsets, pad)
+        _fill(titles.offsets, places, ends, self.records, values, offsets, pad)
         return Ragged(values, offsets)
-
-
-# Where records start: those of title i from `_first_word` on, up to the i-th end.
-Found = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
 
 
 @compiled
 def _first_word(offsets: Any, title: int) -> int:
+    """Where the words of a title start in the list of found words."""
     return (offsets[title] + title) // 2  # type: ignore[no-any-return]
 
 
 @compiled
 def _is_space(byte: int) -> bool:
-    """White space of bytes.split(); that beyond ASCII is left to the normaliser."""
+    """Whether a byte is white space for bytes.split(); the normaliser handles other white space."""
     return byte == 32 or 9 <= byte <= 13
-
-
-# FNV-1a, its upper half folded in at the end
-_START = np.uint64(14695981039346656037)
-
-
-@compiled
-def _hashed(value: Any, byte: Any) -> Any:
-    return (value ^ np.uint64(byte)) * np.uint64(1099511628211)
 
 
 @compiled
 def _slot(value: Any, mask: Any) -> Any:
+    """The first slot to look at for an FNV-1a hash, whose upper half is folded into its lower."""
     return (value ^ (value >> np.uint64(32))) & mask
 
 
@@ -126,6 +184,7 @@ def _look_up(
     ends: Any,
     lengths: Any,
 ) -> None:
+    """Find the records of the words of all titles; see `Words.look_up`."""
     mask = np.uint64(len(slots) - 1)
     for title in range(len(offsets) - 1):
         place = _first_word(offsets, title)
@@ -136,14 +195,17 @@ def _look_up(
                 at += 1
             if at == stop:
                 break
-            start, value = at, _START
+            start, value = at, FNV_START
             while at < stop and not _is_space(data[at]):
-                value = _hashed(value, data[at])
+                value = fnv1a(value, data[at])
                 at += 1
+            # probe slots until one holds the word or is free
             slot = _slot(value, mask)
             while True:
                 record = slots[slot]
-                if record < 0 or record >= used:  # a later word lies behind all earlier ones
+                # words stored after this snapshot took slots that were free in it, so they end the
+                # search as a free slot does
+                if record < 0 or record >= used:
                     record = -1
                     break
                 if records[record + 1] == at - start:
@@ -168,6 +230,7 @@ def _look_up(
 def _fill(
     offsets: Any, places: Any, ends: Any, records: Any, out: Any, out_offsets: Any, pad: int
 ) -> None:
+    """Copy the pieces of the found words to `out`; see `Words.pieces_of`."""
     for title in range(len(ends)):
         at = out_offsets[title]
         for place in range(_first_word(offsets, title), ends[title]):
@@ -182,6 +245,7 @@ def _fill(
 def _append(
     records: Any, octets: Any, at: int, keys: Any, key_offsets: Any, pieces: Any, offsets: Any
 ) -> None:
+    """Write the records of new words from `at` on; `octets` is a view of `records` as bytes."""
     for word in range(len(offsets) - 1):
         length = offsets[word + 1] - offsets[word]
         size = key_offsets[word + 1] - key_offsets[word]
@@ -194,12 +258,13 @@ def _append(
 
 @compiled
 def _insert(records: Any, octets: Any, slots: Any, at: int, stop: int) -> None:
+    """Put the records from `at` to `stop` into slots."""
     mask = np.uint64(len(slots) - 1)
     while at < stop:
         key = at + 2 + records[at]
-        value = _START
+        value = FNV_START
         for byte in range(4 * key, 4 * key + records[at + 1]):
-            value = _hashed(value, octets[byte])
+            value = fnv1a(value, octets[byte])
         slot = _slot(value, mask)
         while slots[slot] >= 0:
             slot = (slot + np.uint64(1)) & mask
