@@ -1,6 +1,7 @@
-"""TitleClassifier against scikit-learn on ready vectors, and through scikit-learn's own tools."""
+"""TitleClassifier against scikit-learn's models on the same features, and in its tools."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,6 @@ import pyarrow as pa
 import pytest
 from scipy.sparse import hstack
 from sklearn.base import clone
-from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.multiclass import OneVsRestClassifier
@@ -18,6 +18,7 @@ from sklearn.preprocessing import normalize
 from vitrina.classification import classifier as module
 from vitrina.classification.classifier import TitleClassifier
 from vitrina.classification.linear import features_of, tune_hyperparameters
+from vitrina.classification.tfidf import HashedTfidf
 from vitrina.data.sources import completejourney_tables
 from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.encoder.weights import initial_weights
@@ -44,13 +45,13 @@ def tokenizer(products):
 
 @pytest.fixture
 def encoder(tokenizer):
-    """Its own weights for every test, so that no test finds what another has remembered."""
+    """A new encoder for every test, so that no test finds vectors that another has cached."""
     return TitleEncoder(initial_weights(tokenizer, dim=16, filters=4), threads=1)
 
 
 @pytest.fixture
 def counted(encoder, monkeypatch):
-    """Every title that any encoder really encodes, in order."""
+    """The titles that are really encoded, not taken from the cache, in order."""
     seen: list[str] = []
     encode = TitleEncoder.encode
 
@@ -83,23 +84,13 @@ def test_words_count_beside_the_vectors_as_in_scikit_learn(encoder, products):
     new = [f"{title} zyxwv" for title in titles.sort()]
     ours = TitleClassifier(encoder, C=3.0).fit(titles, brands)
     normalizer = encoder.weights.tokenizer.normalizer
-    blocks, known = [], 16
-    for vectorizer in (
-        CountVectorizer(tokenizer=str.split, token_pattern=None),
-        CountVectorizer(analyzer="char_wb", ngram_range=(2, 5)),
-    ):
-        # all words, those of new titles too, with the weights that the labelled titles give them
-        counts = vectorizer.fit_transform([*normalizer(titles), *normalizer(new)])
-        titles_with = (counts[: len(titles)] > 0).sum(axis=0)
-        known += (titles_with > 0).sum()
-        idf = np.log((1 + len(titles)) / (1 + titles_with)) + 1
-        counts.data = 1 + np.log(counts.data)
-        blocks.append(normalize(counts.multiply(idf).tocsr()))
+    tfidf = HashedTfidf.fit(normalizer(titles))
     vectors = normalize(encoder.transform([*titles, *new]).astype(np.float64))
-    features = hstack([1.5 * vectors, *blocks]).tocsr()
+    words = tfidf(normalizer([*titles, *new]))
+    features = hstack([1.5 * vectors, words]).tocsr()
     theirs = LogisticRegression(C=3.0, solver="liblinear", max_iter=1000)
     theirs.fit(features[: len(titles)], brands)
-    assert ours.coef_.shape == (1, known)  # no two of them met by their hash
+    assert ours.coef_.shape == (1, 16 + len(tfidf.hashes))
     np.testing.assert_allclose(
         ours.decision_function(new),
         theirs.decision_function(features[len(titles) :]),
@@ -110,6 +101,7 @@ def test_words_count_beside_the_vectors_as_in_scikit_learn(encoder, products):
 
 def test_titles_without_words_are_classified(encoder):
     model = TitleClassifier(encoder).fit(["", "!?"], [0, 1])
+    assert model.tfidf_ is not None
     assert model.tfidf_.hashes.shape == (0,)
     assert model.predict_proba(["milk", None]).shape == (2, 2)
 
@@ -142,17 +134,22 @@ def test_how_much_vectors_weigh_is_chosen_and_kept(encoder, products, tmp_path):
     assert fixed.best_params_ == (1.5, model.best_params_.C)
 
 
-def test_classifiers_of_before_weigh_vectors_as_they_did(encoder, products, tmp_path):
-    model = TitleClassifier(encoder, C=2.0).fit(products["title"], products["brand"])
-    model.save(tmp_path / "model")
+@pytest.mark.parametrize("format_version", [1, 2, 3])
+def test_classifiers_of_older_formats_predict_the_same(encoder, products, tmp_path, format_version):
+    model = TitleClassifier(encoder, C=2.0, use_words=format_version > 1)
+    model.fit(products["title"], products["brand"]).save(tmp_path / "model")
     file = tmp_path / "model" / "config.json"
     config = json.loads(file.read_text("utf-8"))
-    del config["params"]
+    use_words, params = config.pop("use_words"), config.pop("params")
+    if format_version >= 2:
+        config["lexical"] = use_words
+    if format_version >= 3:
+        config["setting"] = params
     file.write_text(json.dumps(config), "utf-8")
     (tmp_path / "model" / "manifest.json").unlink()
-    seal(tmp_path / "model", module.KIND, 2)
+    seal(tmp_path / "model", module.KIND, format_version)
     again = TitleClassifier.load(tmp_path / "model")
-    assert again.best_params_ == (1.5, 2.0)
+    assert (again.use_words, again.best_params_) == (format_version > 1, (1.5, 2.0))
     np.testing.assert_array_equal(
         again.predict_proba(products["title"]), model.predict_proba(products["title"])
     )
@@ -161,7 +158,7 @@ def test_classifiers_of_before_weigh_vectors_as_they_did(encoder, products, tmp_
 def test_vectors_have_no_words(encoder, products):
     titles, brands = products["title"], products["brand"]
     model = TitleClassifier(encoder).fit(titles, brands)
-    with pytest.raises(InputError, match=r"^titles: vectors have no words, .* use_words=False$"):
+    with pytest.raises(InputError, match=r"^titles: .* vectors don't have; .*`use_words` to False"):
         model.predict(encoder.transform(titles))
 
 
@@ -234,17 +231,17 @@ def test_cross_validation_embeds_each_title_once(encoder, products, counted):
 def test_memory_of_vectors_is_bounded_and_goes_with_the_encoder(
     encoder, products, counted, monkeypatch
 ):
-    monkeypatch.setattr(module, "_REMEMBERED", 10)
+    monkeypatch.setattr(module, "_MAX_CACHED_TITLES", 10)
     titles = list(dict.fromkeys(products["title"]))
     labels = [i % 2 for i in range(len(titles))]
     model = TitleClassifier(encoder).fit(titles, labels)
-    assert sum(map(len, module._vectors[encoder.weights].values())) == 10
+    assert sum(map(len, module._cache[encoder.weights].values())) == 10
     counted.clear()
     model.predict(titles)
     assert counted == titles[10:]
-    kept = len(module._vectors)
+    kept = len(module._cache)
     del model, encoder.weights
-    assert len(module._vectors) == kept - 1
+    assert len(module._cache) == kept - 1
 
 
 def test_none_is_the_empty_title_and_no_titles_give_no_predictions(encoder, products):
@@ -257,7 +254,7 @@ def test_none_is_the_empty_title_and_no_titles_give_no_predictions(encoder, prod
 def test_many_titles_are_scored_in_chunks(encoder, products, monkeypatch):
     model = TitleClassifier(encoder).fit(products["title"], products["brand"])
     expected = model.predict_proba(products["title"])
-    monkeypatch.setattr(module, "_CHUNK", 7)
+    monkeypatch.setattr(module, "_CHUNK_ROWS", 7)
     np.testing.assert_array_equal(model.predict_proba(products["title"]), expected)
 
 
@@ -327,7 +324,7 @@ def test_saved_folders_are_guarded(encoder, products, tmp_path):
         ([], [], "no rows"),
         ("ab", [0, 1], "titles: got one string"),
         (["a", 2], [0, 1], "titles: row 1 is 2"),
-        (np.zeros((2, 3)), [0, 1], "have 3 numbers, this encoder's have 16"),
+        (np.zeros((2, 3)), [0, 1], "have 3 dimensions, but this encoder's have 16"),
         (np.array([[0.0] * 16, [np.inf] * 16]), [0, 1], "vectors: row 1 is not finite"),
         (np.zeros((0, 16)), [], "no rows"),
     ],
@@ -345,17 +342,19 @@ def test_strengths_of_a_search_may_be_numbers_of_numpy(encoder, products, tmp_pa
     again = TitleClassifier.load(tmp_path / "model")
     assert again.C == best.C
     np.testing.assert_array_equal(again.coef_, best.coef_)
-    half = TitleClassifier(encoder, C=np.float32(0.5)).fit(products["title"], products["brand"])
+    strength: Any = np.float32(0.5)
+    half = TitleClassifier(encoder, C=strength).fit(products["title"], products["brand"])
     same = TitleClassifier(encoder, C=0.5).fit(products["title"], products["brand"])
     np.testing.assert_array_equal(half.coef_, same.coef_)
 
 
 def test_bad_parameters_are_named(encoder):
-    for C in (0, -1.0, float("nan"), "1"):
-        with pytest.raises(InputError, match="C: "):
-            TitleClassifier(encoder, C=C).fit(["a", "b"], [0, 1])
+    wrong: Any
+    for wrong in (0, -1.0, float("nan"), "1"):
+        with pytest.raises(InputError, match=r"^`C` is .*above 0"):
+            TitleClassifier(encoder, C=wrong).fit(["a", "b"], [0, 1])
     with pytest.raises(InputError, match=r"TitleEncoder\.load"):
-        TitleClassifier("demo/encoder").fit(["a", "b"], [0, 1])
+        TitleClassifier("demo/encoder").fit(["a", "b"], [0, 1])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("output", ["pandas", "polars"])
@@ -363,6 +362,6 @@ def test_an_encoder_set_to_give_frames_serves_as_well(encoder, products, output)
     titles, brands = products["title"][:200], products["brand"][:200]
     framed = clone(encoder).set_output(transform=output)
     expected = TitleClassifier(encoder).fit(titles, brands).decision_function(titles)
-    module._vectors.clear()
+    module._cache.clear()
     ours = TitleClassifier(framed).fit(titles, brands).decision_function(titles)
     np.testing.assert_array_equal(ours, expected)

@@ -10,7 +10,7 @@ N = 400
 
 @pytest.fixture(scope="module")
 def made():
-    """Random vectors and titles, and labels that neither knows."""
+    """Random vectors and titles, and labels that depend on neither."""
     rng = np.random.default_rng(0)
     vectors = features_of(rng.normal(size=(N, 8)))
     words = np.array([f"word{i}" for i in range(50)])

@@ -1,4 +1,4 @@
-"""Fitting on a file, predicting a file, and the score that is promised: real files and titles."""
+"""Fitting on a file, predicting a file and the cross-validated score, with real titles."""
 
 import re
 
@@ -19,7 +19,9 @@ def labels(grocery_titles):
 
 
 def value(score):
-    return float(re.search(r": (\d\.\d+) ±", score)[1])
+    found = re.search(r": (\d\.\d+) ±", score)
+    assert found
+    return float(found[1])
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
@@ -64,7 +66,7 @@ def test_rows_without_a_label_or_a_title_are_left_out(encoder, labels, tmp_path,
         (
             {},
             {"title_column": "name"},
-            "no column 'name'; there are: title, ounces: name it with -",
+            "no column 'name'; there are: title, ounces",
         ),
     ],
 )

@@ -1,8 +1,10 @@
-"""Vectors of a whole file, and the products most like a title, against brute force."""
+"""Vectors of a whole file, and the titles most similar to a query, against brute force."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,7 +21,7 @@ from vitrina.text.tokenizer import TitleTokenizer
 
 @pytest.fixture(scope="module")
 def table(grocery_titles: list[str]) -> pl.DataFrame:
-    """Two batches and more, in which every title recurs, some in capitals, some missing."""
+    """More than one batch: each title occurs several times; some are altered, some missing."""
     rng = np.random.default_rng(0)
     titles: list[str | None] = [
         grocery_titles[i] for i in rng.integers(0, len(grocery_titles), 20_000)
@@ -34,11 +36,12 @@ def test_every_title_s_vector(
     encoder: TitleEncoder, table: pl.DataFrame, tmp_path: Path, name: str
 ) -> None:
     source, out = tmp_path / name, tmp_path / "out.parquet"
-    {
+    writers: dict[str, Callable[..., Any]] = {
         "in.parquet": table.write_parquet,
         "in.csv": table.write_csv,
         "in.jsonl": table.write_ndjson,
-    }[name](source)
+    }
+    writers[name](source)
     assert embed_file(encoder, source, out, quiet=True) == len(table)
     expected = encoder.transform(table["title"])
     assert pq.read_schema(out).names == ["row", "title", "vector"]
@@ -119,11 +122,20 @@ def test_k_larger_than_the_table(encoder: TitleEncoder) -> None:
 def test_what_can_not_be_compared(encoder: TitleEncoder) -> None:
     table = pl.DataFrame({"title": ["apple"], "n": [1]})
     cases = [
-        (table, {"k": 0}, "k: 0 should be 1 or more"),
+        (table, {"k": 0}, "`k` is 0; it must be 1 or more"),
         (table, {"title_column": "n"}, "the table given: column 'n' (Int64) holds no text"),
         (table, {"title_column": "x"}, "the table given: no column 'x'; there are: title, n"),
-        (table.clear(), {}, "titles: column 'title' holds none"),
-        (pl.DataFrame({"title": [None]}), {}, "titles: column 'title' holds none"),
+        (table.clear(), {}, "the table given: column 'title' has no titles"),
+        (
+            pl.DataFrame({"title": [None]}),
+            {},
+            "the table given: column 'title' has no titles",
+        ),
+        (
+            table.with_columns(similarity=1),
+            {},
+            "the table given: has a column 'similarity' already",
+        ),
     ]
     for source, settings, expected in cases:
         with pytest.raises(InputError) as error:

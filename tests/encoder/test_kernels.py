@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 
 
 def network(dtype: str, seed: int = 0) -> tuple[Array, Array, Array]:
-    """Embeddings, weights in block order, and a bias that leaves some filters dead."""
+    """Embeddings, weights in block order, and a bias with which ReLU silences some filters."""
     rng = np.random.default_rng(seed)
     embeddings = rng.standard_normal((PIECES, DIM)).astype(dtype)
     weights = rng.standard_normal((DIM, BLOCKS * FILTERS)).astype(dtype)
@@ -32,7 +32,7 @@ def network(dtype: str, seed: int = 0) -> tuple[Array, Array, Array]:
 
 
 def titles(seed: int = 1) -> Ragged:
-    """Every length from 5 to 40 twice, one title of a single repeated piece."""
+    """Two titles of every length from 5 to 40, and one of a single repeated piece."""
     rng = np.random.default_rng(seed)
     rows = [rng.integers(0, PIECES, length) for length in [*range(5, 41)] * 2]
     return Ragged.from_lists([*rows, [3] * 9])
@@ -41,7 +41,7 @@ def titles(seed: int = 1) -> Ragged:
 def convolved(
     embeddings: Array, weights: Array, bias: Array, pieces: Ragged
 ) -> tuple[Array, Array]:
-    """Representations and the piece at which each largest window starts (-1: dead), in loops."""
+    """Representations, and where each largest window starts (-1: ReLU gives 0), in plain loops."""
     out = np.zeros((len(pieces), len(bias)), embeddings.dtype)
     winner = np.full(out.shape, -1)
     for title, ids in enumerate(pieces):

@@ -1,4 +1,4 @@
-"""The encoder as a scikit-learn transformer; any title gets a vector that is its own."""
+"""The encoder as a scikit-learn transformer; a title's vector depends on that title only."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ def test_a_small_table_gives_nearly_the_same(
     near = encoder.transform(grocery_titles)
     assert not np.array_equal(near, exact)
     assert (unit_length(near) * unit_length(exact)).sum(axis=1).min() > 0.999
-    with pytest.raises(InputError, match=r"^table: 'int4' is not one of float32, int8$"):
+    with pytest.raises(InputError, match=r"^`table` is 'int4'; it must be float32 or int8$"):
         clone(encoder).set_params(table="int4").transform(["a"])
 
 
 def test_no_titles(encoder: TitleEncoder) -> None:
-    for none in ([], pd.Series([], dtype=object), pl.Series([], dtype=pl.String)):
+    for none in (list[str](), pd.Series([], dtype=object), pl.Series([], dtype=pl.String)):
         assert encoder.transform(none).shape == (0, 64)
 
 

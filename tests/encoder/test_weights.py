@@ -1,4 +1,4 @@
-"""The encoder on disk and between processes, and its numbers against PyTorch's."""
+"""Saving, loading and pickling encoders, and their vectors against PyTorch's."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ def test_vectors_equal_a_torch_network_s(
         convolution = torch.nn.Conv1d(24, 8, width)
         block = weights.filters[:, column : column + width * 8].reshape(24, width, 8)
         convolution.weight.data = torch.tensor(block.transpose(2, 0, 1).copy())
+        assert convolution.bias is not None
         convolution.bias.data = torch.tensor(weights.bias[which * 8 : which * 8 + 8])
         convolutions.append(convolution)
         column += width * 8
@@ -218,7 +219,7 @@ def test_wrong_files_under_a_right_seal(folder: Path, name: str, content: bytes)
     (folder / name).write_bytes(content)
     (folder / MANIFEST).unlink()
     seal(folder, KIND, FORMAT_VERSION)
-    assert message(folder).startswith(f"{folder}: is no readable encoder (")
+    assert message(folder).startswith(f"{folder}: is not a readable encoder (")
 
 
 TRANSFORM = """
@@ -239,7 +240,7 @@ LOADERS = {
 def test_another_process_gives_the_same_bits(
     encoder: TitleEncoder, grocery_titles: list[str], tmp_path: Path, how: str
 ) -> None:
-    """... and imports no training library on the way."""
+    """The other process imports no training library."""
     stored = tmp_path / "stored"
     if how == "folder":
         encoder.save(stored)

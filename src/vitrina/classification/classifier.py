@@ -1,5 +1,5 @@
-"""A classifier of titles: logistic regression on the frozen encoder's vectors (paper §4) and on the
-titles' words."""
+"""A classifier of titles: logistic regression on the frozen encoder's vectors (paper §4) and on
+TF-IDF features of the titles."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import math
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -37,62 +37,84 @@ from vitrina.files import atomic_path, check_sealed, refuse_existing, seal
 from vitrina.metrics import Kind
 from vitrina.text.normalize import as_titles
 
-FORMAT_VERSION = 3  # 1: without words; 2: the vectors' weight was always 1.5
+# Formats of the saved folder:
+# 1: vectors only.
+# 2: adds TF-IDF features ("lexical" in config.json); the weight of the vectors is always 1.5.
+# 3: adds the chosen weight and C ("setting" in config.json).
+# 4: config.json calls them "use_words" and "params".
+FORMAT_VERSION = 4
 KIND = "vitrina classifier"
 
-_REMEMBERED = 100_000  # titles an encoder: 200 MB of vectors at most
-_CHUNK = 16_384  # rows scored at once, so that memory doesn't grow with the number of titles
+_WEIGHT_BEFORE_FORMAT_3 = 1.5
 
-# Clones of an encoder share its weights, so the folds and candidates of a search share this too.
-_vectors: WeakKeyDictionary[EncoderWeights, dict[str, dict[str, npt.NDArray[np.float32]]]] = (
+# Vectors remembered per encoder: at most 200 MB.
+_MAX_CACHED_TITLES = 100_000
+
+# Rows scored at once, so that memory use doesn't grow with the number of titles.
+_CHUNK_ROWS = 16_384
+
+# encoder -> its table ("int8", "float32") -> title -> vector. Clones of an encoder share its
+# weights, and so the folds and candidates of a search share this cache.
+_cache: WeakKeyDictionary[EncoderWeights, dict[str, dict[str, npt.NDArray[np.float32]]]] = (
     WeakKeyDictionary()
 )
 
+# Titles as strings, or vectors of shape (n, 512).
+_Rows: TypeAlias = list[str] | npt.NDArray[np.floating[Any]]
+
 
 class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Logistic regression on the vectors of a frozen title encoder (paper §4) and, beside them,
-    on the TF-IDF of the titles' words and character n-grams.
+    """Logistic regression on title vectors of a frozen encoder (paper §4) and on TF-IDF features.
 
-    The vectors carry far with few labels, the words with many; together they were best of these on
-    average at every number of labels. With 300 labelled titles or more, cross-validation chooses
-    how much the vectors weigh and C (see `vitrina.classification.linear.tune_hyperparameters`), which takes about
-    ten times as long as the fit. ``use_words=False, C=1.0`` is the paper's classifier.
+    The TF-IDF features are those of the titles' words and character n-grams. Vectors help most with
+    few labels and words with many; both together did best on average at every number of labels.
+    With 300 labelled titles or more, `fit` chooses the weight of the vectors and C by
+    cross-validation (`vitrina.classification.linear.tune_hyperparameters`), which takes about ten
+    times as long as the fit itself. ``use_words=False, C=1.0`` is the paper's classifier.
 
-    liblinear with at most 1,000 iterations, all else as scikit-learn has it; more than two
-    classes are fitted one against the rest. Vectors are brought to unit length first, which the
-    paper doesn't do: C then means the same for every encoder, and few labels go further.
-    A title is embedded once: its vector is remembered (for about 100,000 titles an encoder) and
-    shared by all classifiers, clones and cross-validation folds in this process that use the same
-    weights.
+    The solver is liblinear with at most 1,000 iterations; all other settings are scikit-learn's
+    defaults. More than two classes are fitted one against the rest. Unlike the paper, the
+    classifier scales vectors to unit length: C then means the same for every encoder, and fewer
+    labels are needed.
 
-    Wherever titles are asked for, their ready vectors serve as well: a 2-D float array (n, 512),
-    a table of as many numeric columns or a polars Array column. Vectors have no words: who fits on
-    them gets a classifier of vectors alone, as with ``use_words=False``.
+    Each title is embedded once. Its vector is kept in memory, for about 100,000 titles per encoder,
+    and is shared by all classifiers, clones and cross-validation folds of the process that use the
+    same weights.
+
+    Every method that takes titles also takes their vectors: a 2-D float array of shape (n, 512), a
+    table of 512 numeric columns or a polars Array column. A classifier that is fitted on vectors
+    has no TF-IDF features, as with ``use_words=False``.
 
     Parameters
     ----------
     encoder : TitleEncoder
-    C : float or None
-        Inverse strength of the regularisation, more than 0; None to choose it, and the weight of
-        the vectors beside the words.
-    use_words : bool
-        Whether words and n-grams count beside the vectors.
+    C : float, optional
+        Inverse strength of the regularisation, above 0. By default, `fit` chooses it and the weight
+        of the vectors.
+    use_words : bool, optional
+        Whether to use TF-IDF features beside the vectors.
 
     Attributes
     ----------
-    classes_ : array of shape (k,), str, int64 or bool, sorted
+    classes_ : ndarray of shape (k,), str, int64 or bool
+        The classes, sorted.
     tfidf_ : HashedTfidf or None
         The d words and n-grams that have a coefficient.
     best_params_ : LinearParams
-        Weight of the vectors beside the words, and C, as given or chosen.
-    coef_ : (1, 512 + d) float64 for two classes, else (k, 512 + d)
-    intercept_ : (1,) or (k,) float64
+        Weight of the vectors relative to the TF-IDF features, and C, as given or chosen.
+    coef_ : ndarray of shape (1, 512 + d) for two classes, else (k, 512 + d), float64
+    intercept_ : ndarray of shape (1,) for two classes, else (k,), float64
 
     Examples
     --------
-    >>> classifier = TitleClassifier(TitleEncoder.load("demo/encoder"))  # doctest: +SKIP
-    >>> classifier.fit(titles, is_new).predict_proba(["APPLE SAUCE 24 OZ"])  # doctest: +SKIP
-    array([[0.86, 0.14]])
+    >>> from vitrina import TitleClassifier, TitleEncoder
+    >>> titles = ["APPLE SAUCE 24 OZ", "APPLE JUICE 64 OZ", "DOG FOOD 20 LB", "CAT FOOD 16 LB"]
+    >>> labels = ["grocery", "grocery", "pets", "pets"]
+    >>> classifier = TitleClassifier(TitleEncoder.load("encoder")).fit(titles, labels)
+    >>> classifier.predict(["ORANGE JUICE 64 OZ", "DOG FOOD 5 LB"]).tolist()
+    ['grocery', 'pets']
+    >>> classifier.predict_proba(["ORANGE JUICE 64 OZ", "DOG FOOD 5 LB"]).shape
+    (2, 2)
     """
 
     def __init__(
@@ -107,107 +129,143 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        titles : column of n titles, or their vectors
-        labels : list, numpy, polars, pyarrow or pandas column of n strings, integers or booleans
+        titles : list, or numpy, polars, pyarrow or pandas column, of n str
+            Or their vectors, see the class.
+        labels : list, or numpy, polars, pyarrow or pandas column, of n str, int or bool
+
+        Returns
+        -------
+        TitleClassifier
+            The classifier itself.
 
         Raises
         ------
         InputError
-            no rows, a missing label, labels of mixed kinds or of one class, another number of
-            labels than of titles, vectors that are not finite or of another width
+            If there are no rows, the numbers of titles and labels differ, a label is missing,
+            labels are of different types or all the same, vectors are not finite or of another
+            width, or a parameter of the constructor is wrong.
         """
         encoder = self._checked_encoder()
-        strength = float(self.C) if isinstance(self.C, Real) else math.nan
-        if self.C is not None and not 0 < strength < math.inf:
-            raise InputError(
-                f"C: {self.C!r} is not a number above 0; give one, or None to have it chosen"
-            )
+        C = self._checked_C()
         rows = _as_rows(titles, encoder)
-        classes = _as_labels(labels)
-        if len(rows) == 0:
-            raise InputError("titles: there are no rows; give at least one title of each class")
-        if len(rows) != len(classes):
-            raise InputError(
-                f"labels: {len(classes):,} labels for {len(rows):,} titles; give one for each"
-            )
-        self.classes_, codes = np.unique(classes, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise InputError(
-                f"labels: all {len(classes):,} are {classes[0].item()!r}; give titles of two "
-                "classes or more"
-            )
+        self.classes_, codes = _encode_labels(_as_labels(labels), len(rows))
+
         vectors = features_of(_vectors_of(rows, encoder))
         forms = None
         if self.use_words and not isinstance(rows, np.ndarray):
             forms = encoder.weights.tokenizer.normalizer(rows)
-        if self.C is not None:
-            self.best_params_ = LinearParams(DEFAULT_PARAMS.weight, strength)
-        else:
+
+        if C is None:
             kind: Kind = "binary" if len(self.classes_) == 2 else "multiclass"
             self.best_params_ = tune_hyperparameters(
                 kind, codes, len(self.classes_), vectors, forms
             )
-        self.tfidf_, features = None, vectors
+        else:
+            self.best_params_ = LinearParams(DEFAULT_PARAMS.weight, C)
+
+        self.tfidf_ = None
+        features = vectors
         if forms is not None:
             self.tfidf_ = HashedTfidf.fit(forms)
             features = stack_features(vectors, self.tfidf_(forms), self.best_params_.weight)
-        positives = [1] if len(self.classes_) == 2 else range(len(self.classes_))
-        models = [regression(self.best_params_.C).fit(features, codes == k) for k in positives]
-        self.coef_ = np.concatenate([model.coef_ for model in models])
-        self.intercept_ = np.concatenate([model.intercept_ for model in models])
+        self._fit_coefficients(features, codes)
         return self
 
     def decision_function(self, titles: Any) -> npt.NDArray[np.float64]:
-        """Log-odds: of the second of two classes, shape (n,), else of each class, (n, k).
+        """Compute the log-odds of the classes.
 
-        A title's value is the same, to the last bit, alone and in any batch.
+        A title gets the same value, to the last bit, alone and in any batch.
+
+        Parameters
+        ----------
+        titles : list, or numpy, polars, pyarrow or pandas column, of n str
+            Or their vectors, see the class.
+
+        Returns
+        -------
+        ndarray of shape (n,) for two classes, else (n, k), float64
+            Log-odds of the second of two classes, or of each class against the rest.
+
+        Raises
+        ------
+        InputError
+            If the titles are not text, or are vectors while the classifier has TF-IDF features.
         """
         check_is_fitted(self, "coef_")
         encoder = self._checked_encoder()
         rows = _as_rows(titles, encoder)
         if self.tfidf_ is not None and isinstance(rows, np.ndarray):
             raise InputError(
-                "titles: vectors have no words, which this classifier was fitted with; give the "
-                "titles, or fit with use_words=False"
+                "titles: this classifier needs the titles' words, which vectors don't have; give "
+                "titles, or set `use_words` to False and fit again"
             )
         scores = np.empty((len(rows), len(self.coef_)))
-        for start in range(0, len(rows), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            features = self._features(rows[part], encoder)
-            # sums in one order however many rows there are: sparse rows, or no BLAS
+        for start in range(0, len(rows), _CHUNK_ROWS):
+            chunk = slice(start, start + _CHUNK_ROWS)
+            features = self._features(rows[chunk], encoder)
+            # A sparse product and einsum add in one order, however many rows there are; a dense
+            # product by BLAS doesn't.
             if self.tfidf_ is None:
-                scores[part] = np.einsum("nd,kd->nk", features, self.coef_)
+                scores[chunk] = np.einsum("nd,kd->nk", features, self.coef_)
             else:
-                scores[part] = features @ self.coef_.T
+                scores[chunk] = features @ self.coef_.T
         scores += self.intercept_
         return scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict_proba(self, titles: Any) -> npt.NDArray[np.float64]:
-        """Probability of each of `classes_`, shape (n, k), float64, rows adding up to 1.
+        """Compute the probability of each class.
 
-        With more than two classes, each one's own probability over their sum.
+        With more than two classes, the probabilities of the one-against-the-rest models are divided
+        by their sum.
+
+        Parameters
+        ----------
+        titles : list, or numpy, polars, pyarrow or pandas column, of n str
+            Or their vectors, see the class.
+
+        Returns
+        -------
+        ndarray of shape (n, k), float64
+            In the order of `classes_`; each row adds up to 1.
         """
         scores = self.decision_function(titles)
         if scores.ndim == 1:
             return np.column_stack([expit(-scores), expit(scores)])
-        # the normalised sigmoids, in logarithms: a row that no class claims doesn't become 0 / 0
+        # Sigmoids divided by their sum, computed from logarithms: if all sigmoids of a row
+        # underflow, their quotient would be 0 / 0.
         probabilities: npt.NDArray[np.float64] = softmax(log_expit(scores), axis=1)
         return probabilities
 
     def predict(self, titles: Any) -> npt.NDArray[Any]:
-        """The most probable of `classes_` for each title, shape (n,)."""
+        """Return the most probable class of each of n titles.
+
+        Parameters
+        ----------
+        titles : list, or numpy, polars, pyarrow or pandas column, of n str
+            Or their vectors, see the class.
+
+        Returns
+        -------
+        ndarray of shape (n,), str, int64 or bool
+        """
         scores = self.decision_function(titles)
         best = (scores > 0).astype(np.int64) if scores.ndim == 1 else scores.argmax(axis=1)
         labels: npt.NDArray[Any] = self.classes_[best]
         return labels
 
     def save(self, path: str | Path, *, force: bool = False) -> None:
-        """Write the classifier with its encoder to the folder `path`, atomically; no pickle.
+        """Write the classifier and its encoder to a folder, atomically and without pickle.
+
+        Parameters
+        ----------
+        path : str or Path
+        force : bool, optional
+            Replace a classifier that exists at `path`.
 
         Raises
         ------
         InputError
-            if the path exists (unless `force`) or can't be written
+            If `path` exists (unless `force`) or can't be written.
         """
         check_is_fitted(self, "coef_")
         encoder = self._checked_encoder()
@@ -216,7 +274,7 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         config = {
             "vitrina": __version__,
             "scikit_learn": sklearn.__version__,
-            "C": None if self.C is None else float(self.C),  # JSON knows no numbers of numpy
+            "C": None if self.C is None else float(self.C),  # json can't write numpy's numbers
             "params": self.best_params_._asdict(),
             "use_words": bool(self.use_words),
             "classes": self.classes_.tolist(),
@@ -234,12 +292,21 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def load(cls, path: str | Path) -> TitleClassifier:
-        """The classifier saved in the folder `path`, with the same predictions to the last bit.
+        """Load the classifier that was saved in a folder.
+
+        Parameters
+        ----------
+        path : str or Path
+
+        Returns
+        -------
+        TitleClassifier
+            Its predictions are those of the saved classifier, to the last bit.
 
         Raises
         ------
         InputError
-            if the folder is missing, incomplete, damaged or of a newer format
+            If the folder is missing, incomplete, damaged or of a newer format.
         """
         folder = Path(path)
         check_sealed(folder, KIND, FORMAT_VERSION)
@@ -247,16 +314,12 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             config = json.loads((folder / "config.json").read_text("utf-8"))
             arrays = safetensors.numpy.load_file(folder / "classifier.safetensors")
             encoder = TitleEncoder.load(folder / "encoder")
-            classifier = cls(
-                encoder, config["C"], config.get("use_words", config.get("lexical", False))
-            )
-            # JSON tells strings, integers and booleans apart, so numpy finds the type again
+            classifier = cls(encoder, config["C"], _use_words_of(config))
+            # JSON has strings, integers and booleans, so numpy restores the type of the classes.
             classifier.classes_ = np.array(config["classes"])
-            classifier.coef_, classifier.intercept_ = arrays["coef"], arrays["intercept"]
-            before = {"weight": DEFAULT_PARAMS.weight, "C": config["C"]}
-            classifier.best_params_ = LinearParams(
-                **config.get("params", config.get("setting", before))
-            )
+            classifier.coef_ = arrays["coef"]
+            classifier.intercept_ = arrays["intercept"]
+            classifier.best_params_ = _params_of(config)
             classifier.tfidf_ = None
             if "hashes" in arrays:
                 classifier.tfidf_ = HashedTfidf(arrays["hashes"], arrays["idf"])
@@ -264,14 +327,19 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise InputError(
-                f"{folder}: is no readable classifier ({error}); save it again"
+                f"{folder}: is not a readable classifier ({error}); save it again"
             ) from None
         return classifier
 
-    def _features(
-        self, rows: list[str] | npt.NDArray[np.floating[Any]], encoder: TitleEncoder
-    ) -> Any:
-        """What `regression` learns from, (n, 512) or sparse (n, 512 + d)."""
+    def _fit_coefficients(self, features: Any, codes: npt.NDArray[np.int64]) -> None:
+        """Fit one regression for two classes, or one per class against the rest."""
+        positives = [1] if len(self.classes_) == 2 else list(range(len(self.classes_)))
+        models = [regression(self.best_params_.C).fit(features, codes == k) for k in positives]
+        self.coef_ = np.concatenate([model.coef_ for model in models])
+        self.intercept_ = np.concatenate([model.intercept_ for model in models])
+
+    def _features(self, rows: _Rows, encoder: TitleEncoder) -> Any:
+        """Return the features of the model, an array (n, 512) or sparse matrix (n, 512 + d)."""
         vectors = features_of(_vectors_of(rows, encoder))
         if self.tfidf_ is None:
             return vectors
@@ -281,10 +349,21 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _checked_encoder(self) -> TitleEncoder:
         if not isinstance(self.encoder, TitleEncoder):
             raise InputError(
-                "encoder: open a saved encoder with TitleEncoder.load(path), not "
-                f"{type(self.encoder).__name__}"
+                f"`encoder` is of type {type(self.encoder).__name__}; open a saved encoder with "
+                "TitleEncoder.load(path)"
             )
         return self.encoder
+
+    def _checked_C(self) -> float | None:
+        if self.C is None:
+            return None
+        strength = float(self.C) if isinstance(self.C, Real) else math.nan
+        if not 0 < strength < math.inf:
+            raise InputError(
+                f"`C` is {self.C!r}; it must be a number above 0, or None to choose it by "
+                "cross-validation"
+            )
+        return strength
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -293,65 +372,109 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
 
-def _as_rows(titles: Any, encoder: TitleEncoder) -> list[str] | npt.NDArray[np.floating[Any]]:
-    """What was given as titles: strings, or vectors found to be finite and of the right width."""
+def _use_words_of(config: dict[str, Any]) -> bool:
+    """Read `use_words` from the config.json of any format."""
+    for key in ("use_words", "lexical"):
+        if key in config:
+            return bool(config[key])
+    return False
+
+
+def _params_of(config: dict[str, Any]) -> LinearParams:
+    """Read `best_params_` from the config.json of any format."""
+    for key in ("params", "setting"):
+        if key in config:
+            return LinearParams(**config[key])
+    return LinearParams(_WEIGHT_BEFORE_FORMAT_3, config["C"])
+
+
+def _as_rows(titles: Any, encoder: TitleEncoder) -> _Rows:
+    """Return titles as strings, or vectors as a 2-D array after checking them."""
     vectors: Any = titles
     is_table = len(getattr(vectors, "shape", ())) == 2 and hasattr(vectors, "to_numpy")
-    if is_table or (isinstance(vectors, pl.Series) and isinstance(vectors.dtype, pl.Array)):
+    is_array_column = isinstance(vectors, pl.Series) and isinstance(vectors.dtype, pl.Array)
+    if is_table or is_array_column:
         vectors = vectors.to_numpy()
     if not isinstance(vectors, np.ndarray) or vectors.dtype.kind not in "fiu" or vectors.ndim != 2:
         return [title or "" for title in as_titles(titles)]
     width = len(encoder.weights.bias)
     if vectors.shape[1] != width:
         raise InputError(
-            f"vectors: have {vectors.shape[1]} numbers, this encoder's have {width}; give titles, "
-            "or vectors that it made"
+            f"vectors: have {vectors.shape[1]} dimensions, but this encoder's have {width}; give "
+            "titles, or vectors of this encoder"
         )
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
         raise InputError(f"vectors: row {bad[0]} is not finite; remove it or embed its title again")
-    return np.ascontiguousarray(vectors)  # the order of a sum follows the order in memory
+    # numpy adds in the order of memory, so the same layout gives the same bits
+    return np.ascontiguousarray(vectors)
 
 
-def _vectors_of(
-    rows: list[str] | npt.NDArray[np.floating[Any]], encoder: TitleEncoder
-) -> npt.NDArray[np.floating[Any]]:
-    """Vectors of titles, shape (n, 512); each title is encoded once while there is room."""
+def _vectors_of(rows: _Rows, encoder: TitleEncoder) -> npt.NDArray[np.floating[Any]]:
+    """Return the vectors of titles, shape (n, 512), encoding only titles not in the cache."""
     if isinstance(rows, np.ndarray):
         return rows
-    known = _vectors.setdefault(encoder.weights, {}).setdefault(encoder.table, {})
-    new = list(dict.fromkeys(title for title in rows if title not in known))
+    cached = _cache.setdefault(encoder.weights, {}).setdefault(encoder.table, {})
+    new = list(dict.fromkeys(title for title in rows if title not in cached))
     encoded = encoder.encode(new)
     fresh = dict(zip(new, encoded, strict=True))
-    found = [fresh[title] if title in fresh else known[title] for title in rows]
-    room = max(_REMEMBERED - len(known), 0)
-    # copied, so that what is remembered doesn't keep alive what is not
-    known.update(zip(new[:room], encoded[:room].copy(), strict=True))
+    found = [fresh[title] if title in fresh else cached[title] for title in rows]
+    room = max(_MAX_CACHED_TITLES - len(cached), 0)
+    # A copy: views would keep all of `encoded` in memory.
+    cached.update(zip(new[:room], encoded[:room].copy(), strict=True))
     return np.stack(found) if found else encoded
 
 
-def _as_labels(column: Any) -> npt.NDArray[Any]:
-    """Labels as a 1-D array of str, int64 or bool, nothing missing."""
-    labels = [_as_label(row, label) for row, label in enumerate(as_list(column, "labels"))]
-    kinds = list(map(type, labels))
-    if len(set(kinds)) > 1:
-        row = next(row for row, kind in enumerate(kinds) if kind is not kinds[0])
+def _encode_labels(
+    labels: npt.NDArray[Any], titles: int
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Return the sorted classes and the number of each label's class.
+
+    Raises
+    ------
+    InputError
+        If there are no titles, their number is not that of the labels, or there is one class only.
+    """
+    if titles == 0:
+        raise InputError("titles: there are no rows; give at least one title of each class")
+    if titles != len(labels):
         raise InputError(
-            f"labels: row {row} is {labels[row]!r} ({kinds[row].__name__}), row 0 is "
-            f"{labels[0]!r} ({kinds[0].__name__}); convert the column to one type"
+            f"labels: there are {len(labels):,} labels for {titles:,} titles; give one label for "
+            "each title"
         )
+    classes, codes = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise InputError(
+            f"labels: all {len(labels):,} are {labels[0].item()!r}; give titles of at least two "
+            "classes"
+        )
+    return classes, codes
+
+
+def _as_labels(column: Any) -> npt.NDArray[Any]:
+    """Return labels as a 1-D array of str, int64 or bool without missing values."""
+    labels = [_as_label(row, label) for row, label in enumerate(as_list(column, "labels"))]
+    for row, label in enumerate(labels):
+        if type(label) is not type(labels[0]):
+            raise InputError(
+                f"labels: row {row} is {label!r} ({type(label).__name__}), row 0 is "
+                f"{labels[0]!r} ({type(labels[0]).__name__}); convert the column to one type"
+            )
     return np.array(labels)
 
 
 def _as_label(row: int, label: Any) -> str | int | bool:
     if isinstance(label, np.generic):
         label = label.item()
-    if isinstance(label, str | int):  # a bool is an int
-        return str(label) if isinstance(label, str) else label
+    if isinstance(label, str):
+        return str(label)  # a plain str, also from a subclass
+    if isinstance(label, int):  # or bool, which is a subclass of int
+        return label
     if is_missing(label):
         raise InputError(f"labels: row {row} has no label; drop the rows without one")
     if isinstance(label, float) and label.is_integer():
-        return int(label)  # integers become floats in tables that had missing values
+        # tables with missing values store integers as floats
+        return int(label)
     raise InputError(
         f"labels: row {row} is {label!r} ({type(label).__name__}); labels are strings, integers "
         "or booleans"

@@ -1,5 +1,5 @@
-"""Linear models on the vectors of titles (paper §4) and on their words, and how their settings are
-chosen."""
+"""Linear models on title vectors and TF-IDF features (paper §4), and the choice of their
+hyperparameters."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ from vitrina.metrics import PRIMARY, Kind, metrics
 
 Rows: TypeAlias = npt.NDArray[np.int64]
 Labels: TypeAlias = npt.NDArray[Any]
+Vectors: TypeAlias = npt.NDArray[np.floating[Any]]
 Scores: TypeAlias = npt.NDArray[np.float64]
 Features: TypeAlias = Any  # (n, d) array or sparse matrix, float64
 Linear: TypeAlias = tuple[Callable[[Features], Scores], int]
 
 
 class LinearParams(NamedTuple):
-    """Settings of a linear model.
+    """Hyperparameters of a linear model.
 
     Attributes
     ----------
-    weight : of the vectors beside the words
-    C : inverse strength of the regularisation
+    weight : float
+        Factor of the vectors, relative to the TF-IDF features beside them.
+    C : float
+        Inverse strength of the regularisation.
     """
 
     weight: float
@@ -38,44 +41,82 @@ class LinearParams(NamedTuple):
 
 
 DEFAULT_PARAMS = LinearParams(1.5, 2.0)
-"""With few labels: the best on average over many tasks (docs/results/ablation.md)."""
-_WEIGHTS, _STRENGTHS = (DEFAULT_PARAMS.weight, 0.7, 4.0), (1.0, 0.3, 3.0)
-_MIN_TUNING_ROWS = 300  # titles; with fewer, cross-validation chooses no better than the above
-_MAX_TUNING_ROWS = 2_000  # titles; more hardly choose better
+"""For few labels: the best on average over many tasks (docs/results/ablation.md)."""
+
+# Candidates of `tune_hyperparameters`, in the order in which they win ties.
+_WEIGHTS = (DEFAULT_PARAMS.weight, 0.7, 4.0)
+_STRENGTHS = (1.0, 0.3, 3.0)
+
+# With fewer titles, cross-validation chooses no better than `DEFAULT_PARAMS`.
+_MIN_TUNING_ROWS = 300
+# More titles hardly improve the choice.
+_MAX_TUNING_ROWS = 2_000
 _FOLDS = 3
 
 
 def regression(C: float = 1.0) -> LogisticRegression:
-    """The classifier of the paper's §4, of two classes, not fitted yet."""
+    """Return the unfitted logistic regression of the paper (§4), for two classes.
+
+    Parameters
+    ----------
+    C : float, optional
+        Inverse strength of the regularisation.
+    """
     return LogisticRegression(C=C, solver="liblinear", max_iter=1000)
 
 
-def features_of(vectors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
-    """What `regression` learns from: vectors (n, d) at unit length, float64 as liblinear works."""
+def features_of(vectors: Vectors) -> Vectors:
+    """Scale vectors of shape (n, d) to unit length, as float64, in which liblinear computes."""
     return unit_length(vectors.astype(np.float64))
 
 
-def stack_features(
-    vectors: npt.NDArray[np.floating[Any]], words: csr_matrix, weight: float
-) -> csr_matrix:
-    """Vectors (n, 512) at unit length and lexical features (n, d) as features of one model."""
+def stack_features(vectors: Vectors, words: csr_matrix, weight: float) -> csr_matrix:
+    """Put vectors and TF-IDF features side by side, as features of one model.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, 512), float64
+        At unit length.
+    words : csr_matrix of shape (n, d), float64
+    weight : float
+        Factor of the vectors.
+
+    Returns
+    -------
+    csr_matrix of shape (n, 512 + d), float64
+    """
     return hstack([csr_matrix(weight * vectors), words], "csr")
 
 
 def fit_linear(
     kind: Kind, features: Features, labels: Labels, classes: int = 2, C: float = 1.0
 ) -> Linear:
-    """The linear model of a kind of task: the paper's logistic regression (§4), one against the
-    rest for several classes, ridge regression for numbers. C is the inverse strength of its
-    regularisation.
+    """Fit the linear model for a kind of task.
 
-    A class without rows gets the same score everywhere, below all others'.
+    Two classes get the paper's logistic regression (§4), several classes one logistic regression
+    per class against the rest, and numbers a ridge regression.
+
+    Parameters
+    ----------
+    kind : {"binary", "multiclass", "regression"}
+    features : ndarray or sparse matrix of shape (n, d), float64
+    labels : ndarray of shape (n,)
+        Booleans, class numbers from 0, or numbers.
+    classes : int, optional
+        Number of classes of a multi-class task. A class without rows gets the same score for every
+        title, lower than all other scores.
+    C : float, optional
+        Inverse strength of the regularisation.
 
     Returns
     -------
-    features -> scores, and the number of bytes of its coefficients
+    predict_scores : callable
+        Maps features of shape (m, d) to scores of shape (m,), or (m, classes) for a multi-class
+        task.
+    size : int
+        Bytes of the model's coefficients.
     """
-    # one BLAS thread: sums in one order, so the same result however many processors there are
+    # One BLAS thread adds in one order: the result doesn't depend on the number of processors.
     with threadpool_limits(1, "blas"):
         if kind == "regression":
             models = [Ridge(alpha=1 / C).fit(features, labels)]
@@ -85,7 +126,7 @@ def fit_linear(
             known = np.unique(labels)
             models = [regression(C).fit(features, labels == k) for k in known]
 
-    def score(features: Features) -> Scores:
+    def predict_scores(features: Features) -> Scores:
         with threadpool_limits(1, "blas"):
             if kind == "regression":
                 return np.asarray(models[0].predict(features), np.float64)
@@ -94,73 +135,141 @@ def fit_linear(
             return np.asarray(columns[0], np.float64)
         return over_classes(np.column_stack(columns), known, classes)
 
-    return score, sum(model.coef_.nbytes + 8 for model in models)
+    size = sum(model.coef_.nbytes + 8 for model in models)  # 8 bytes: the intercept
+    return predict_scores, size
+
+
+def over_classes(scores: Scores, known: Rows, classes: int) -> Scores:
+    """Extend the scores of the classes in a subsample to all classes of the task.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n, k), float64
+    known : ndarray of shape (k,), int64
+        Numbers of the classes in the subsample.
+    classes : int
+        Number of classes of the task.
+
+    Returns
+    -------
+    ndarray of shape (n, classes), float64
+        A class that the subsample lacks gets the same score for every title, lower than all other
+        scores.
+    """
+    out = np.full((len(scores), classes), scores.min(initial=0) - 1)
+    out[:, known] = scores
+    return out
+
+
+class _Fold(NamedTuple):
+    train: Rows
+    test: Rows
+
+
+class _FoldWords(NamedTuple):
+    """TF-IDF features of a fold's titles, in the vocabulary of its training titles."""
+
+    train: csr_matrix
+    test: csr_matrix
 
 
 def tune_hyperparameters(
     kind: Kind,
     labels: Labels,
     classes: int,
-    vectors: npt.NDArray[np.floating[Any]],
+    vectors: Vectors,
     forms: Sequence[str] | None = None,
 ) -> LinearParams:
-    """The setting that does best in 3-fold cross-validation on at most 2,000 of the labelled
-    titles: first the weight, then C. `DEFAULT_PARAMS` with less than 300 titles, or where a fold has
-    one class only.
+    """Choose the weight of the vectors, then C, by 3-fold cross-validation.
 
-    How far words, vectors and the labels themselves can be trusted differs from task to task: with
-    1,000 labels and more the choice is worth as much as another encoder (docs/results/ablation.md).
+    The best weight depends on how much the words and the vectors say about the labels, and the best
+    C on how reliable the labels are. Both differ from task to task: with 1,000 labels or more, a
+    good choice gains as much as another encoder (docs/results/ablation.md).
+
+    Cross-validation uses at most 2,000 distinct titles, the first row of each.
 
     Parameters
     ----------
-    kind, labels, classes : see `fit_linear`
-    vectors : (n, d) at unit length
-    forms : normal forms of the n titles, whose words count beside the vectors; None for vectors
-        alone, where a weight would say nothing. Of equal titles, the first takes part.
+    kind : {"binary", "multiclass", "regression"}
+    labels : ndarray of shape (n,)
+        See `fit_linear`.
+    classes : int
+        See `fit_linear`.
+    vectors : ndarray of shape (n, d), float64
+        At unit length.
+    forms : sequence of n str, optional
+        Normal forms of the titles, for TF-IDF features beside the vectors. Without them the model
+        has vectors only, and the weight stays at its default.
+
+    Returns
+    -------
+    LinearParams
+        `DEFAULT_PARAMS` with fewer than 300 distinct titles, or if a part of a fold has rows of one
+        class only.
     """
-    known = forms if forms is not None else [vector.tobytes() for vector in vectors]
-    rows = np.sort(np.unique(np.asarray(known, dtype=object), return_index=True)[1])
-    rows = np.random.default_rng(0).permutation(rows)[:_MAX_TUNING_ROWS]
-    fold = np.empty(len(rows), np.int64)  # each has its share of every class or range of values
-    fold[np.argsort(labels[rows], kind="stable")] = np.arange(len(rows)) % _FOLDS
-    parts = [(rows[fold != k], rows[fold == k]) for k in range(_FOLDS)]
-    one_class = kind != "regression" and any(
-        len(np.unique(labels[part])) < 2 for both in parts for part in both
-    )
-    if len(rows) < _MIN_TUNING_ROWS or one_class:
+    rows = _tuning_rows(vectors, forms)
+    folds = _stratified_folds(labels, rows)
+    if len(rows) < _MIN_TUNING_ROWS:
         return DEFAULT_PARAMS
-    words = [_words(forms, *both) if forms is not None else None for both in parts]
+    if kind != "regression" and _has_one_class(labels, folds):
+        return DEFAULT_PARAMS
+
+    # Counted once per fold: the words don't depend on the hyperparameters.
+    words: list[_FoldWords | None] = [None] * _FOLDS
+    if forms is not None:
+        words = [_fold_words(forms, fold) for fold in folds]
+
+    def fold_score(params: LinearParams, fold: _Fold, own: _FoldWords | None) -> float:
+        train, test = vectors[fold.train], vectors[fold.test]
+        if own is not None:
+            train = stack_features(train, own.train, params.weight)
+            test = stack_features(test, own.test, params.weight)
+        predict_scores, _ = fit_linear(kind, train, labels[fold.train], classes, params.C)
+        figures = metrics(kind, labels[fold.test], predict_scores(test))
+        return figures[PRIMARY[kind]]
 
     @cache
     def cv_score(params: LinearParams) -> float:
-        values = []
-        for both, own in zip(parts, words, strict=True):
-            learnt, judged = (vectors[part] for part in both)
-            if own is not None:
-                learnt, judged = (
-                    stack_features(*pair, params.weight)
-                    for pair in zip((learnt, judged), own, strict=True)
-                )
-            score, _ = fit_linear(kind, learnt, labels[both[0]], classes, params.C)
-            values.append(metrics(kind, labels[both[1]], score(judged))[PRIMARY[kind]])
-        return float(np.mean(values))
+        scores = [fold_score(params, *parts) for parts in zip(folds, words, strict=True)]
+        return float(np.mean(scores))
 
-    best = LinearParams(DEFAULT_PARAMS.weight, _STRENGTHS[0])
+    # One after the other, which takes 5 fits per fold instead of the 9 of a full grid.
+    weight = DEFAULT_PARAMS.weight
     if forms is not None:
-        best = max((LinearParams(weight, best.C) for weight in _WEIGHTS), key=cv_score)
-    return max((LinearParams(best.weight, C) for C in _STRENGTHS), key=cv_score)
+        candidates = [LinearParams(weight, _STRENGTHS[0]) for weight in _WEIGHTS]
+        weight = max(candidates, key=cv_score).weight
+    candidates = [LinearParams(weight, C) for C in _STRENGTHS]
+    return max(candidates, key=cv_score)
 
 
-def _words(forms: Sequence[str], train: Rows, test: Rows) -> tuple[csr_matrix, csr_matrix]:
-    """HashedTfidf features of rows to learn from and of rows to judge, as the former know them."""
-    texts = [[forms[row] for row in rows] for rows in (train, test)]
-    tfidf = HashedTfidf.fit(texts[0])
-    return tfidf(texts[0]), tfidf(texts[1])
+def _tuning_rows(vectors: Vectors, forms: Sequence[str] | None) -> Rows:
+    """Return the first row of each distinct title, at most 2,000 of them, in random order."""
+    titles: Sequence[Any] = forms if forms is not None else [row.tobytes() for row in vectors]
+    _, first_rows = np.unique(np.asarray(titles, dtype=object), return_index=True)
+    shuffled = np.random.default_rng(0).permutation(np.sort(first_rows))
+    rows: Rows = shuffled[:_MAX_TUNING_ROWS]
+    return rows
 
 
-def over_classes(scores: Scores, known: Rows, classes: int) -> Scores:
-    """Scores (n, k) of the classes that a subsample has, as (n, classes): a class without rows gets
-    the same score everywhere, below all others'."""
-    out = np.full((len(scores), classes), scores.min(initial=0) - 1)
-    out[:, known] = scores
-    return out
+def _stratified_folds(labels: Labels, rows: Rows) -> list[_Fold]:
+    """Split rows so that each fold has its share of every class, or of every range of numbers."""
+    by_label = np.argsort(labels[rows], kind="stable")
+    fold_of_row = np.empty(len(rows), np.int64)
+    fold_of_row[by_label] = np.arange(len(rows)) % _FOLDS
+    return [_Fold(rows[fold_of_row != k], rows[fold_of_row == k]) for k in range(_FOLDS)]
+
+
+def _has_one_class(labels: Labels, folds: Sequence[_Fold]) -> bool:
+    """Whether some part of a fold has rows of one class only, so that it has no AUC."""
+    for fold in folds:
+        for part in fold:
+            if len(np.unique(labels[part])) < 2:
+                return True
+    return False
+
+
+def _fold_words(forms: Sequence[str], fold: _Fold) -> _FoldWords:
+    train = [forms[row] for row in fold.train]
+    test = [forms[row] for row in fold.test]
+    tfidf = HashedTfidf.fit(train)
+    return _FoldWords(tfidf(train), tfidf(test))

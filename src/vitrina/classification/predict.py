@@ -1,4 +1,4 @@
-"""A classifier at work: predictions for a whole table, and what to expect of them."""
+"""Fit and apply a classifier on whole tables, and estimate its score on new titles."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.errors import InputError
 
 FOLDS = 5
+"""Folds of the cross-validation."""
 
 
 def fit_file(
@@ -26,38 +27,42 @@ def fit_file(
 
     Parameters
     ----------
-    encoder
-    source
-        See `vitrina.data.tables.scan`.
-    label_column, title_column
-        Names of the two columns.
+    encoder : TitleEncoder
+    source : str, Path, list of paths, or polars frame
+        The table, see `vitrina.data.tables.scan`.
+    label_column : str
+        Column of the labels.
+    title_column : str, optional
+        Column of the titles.
 
     Returns
     -------
     classifier : TitleClassifier
-        Fitted on all of these rows.
+        Fitted on all rows with a title and a label.
     score : str
-        What `cross_validated` says of it.
-    counts
-        rows, those left out, each under one reason: null_label (also NaN), null_title; and used.
+        The cross-validated score in words, see `cross_validated`.
+    counts : dict of str to int
+        `rows` of the table; `null_label` and `null_title`, the rows left out because they have no
+        label (also NaN) or else no title; and `used`, the rows of the fit.
 
     Raises
     ------
     InputError
-        See `scan`, `require_columns` and `TitleClassifier.fit`; both columns are the same; no row
-        has a title and a label.
+        If the table can't be read or lacks a column, both columns are the same, no row has both a
+        title and a label, or `TitleClassifier.fit` refuses the rows.
     """
     where = describe(source)
     if label_column == title_column:
         raise InputError(
-            f"{where}: column '{label_column}' can't hold both the titles and their labels: name "
-            "another with --label or --title-column"
+            f"{where}: column '{label_column}' can't hold both the titles and their labels: set "
+            "`label_column` or `title_column` to another column"
         )
     frame = scan(source, "labels")
     require_columns(frame, {"title": title_column}, source)
     require_columns(frame, [label_column], source)
     with readable(source):
         table = frame.select(title=pl.col(title_column), label=pl.col(label_column)).collect()
+    # Tables with missing values may mark them with NaN.
     if table["label"].dtype.is_float():
         table = table.with_columns(pl.col("label").fill_nan(None))
     labelled = table.drop_nulls("label")
@@ -77,7 +82,8 @@ def fit_file(
         classifier = TitleClassifier(encoder).fit(used["title"], used["label"])
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
-    return classifier, cross_validated(classifier, used["title"], used["label"]), counts
+    score = cross_validated(classifier, used["title"], used["label"])
+    return classifier, score, counts
 
 
 def predict_file(
@@ -89,47 +95,98 @@ def predict_file(
     force: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Classify a table's titles: its columns, `prediction`, and `probability_CLASS` (float64) for
-    each class, as Parquet. Streams; returns the number of rows.
+    """Write a table and the predictions for its titles to a Parquet file.
+
+    The file has all columns of the table and new columns: `prediction`, and `probability_CLASS`
+    (float64) for each class. The table is read in batches, so memory use does not grow with its
+    size.
+
+    Parameters
+    ----------
+    classifier : TitleClassifier
+        A fitted classifier.
+    source : str, Path, list of paths, or polars frame
+        The table, see `vitrina.data.tables.scan`.
+    out : str or Path
+        The file to write; its name ends in .parquet.
+    title_column : str, optional
+        Column of the titles. A missing title is classified as the empty title.
+    force : bool, optional
+        Replace `out` if it exists.
+    quiet : bool, optional
+        Show no progress bar.
+
+    Returns
+    -------
+    int
+        Number of rows.
 
     Raises
     ------
     InputError
-        see `vitrina.data.stream.add_columns`
+        If the table can't be read, has no such column or has one of the new columns already, or if
+        `out` can't be written. See `vitrina.data.stream.add_columns`.
     """
 
-    def scores(titles: pl.Series) -> dict[str, pa.Array]:
+    def prediction_columns(titles: pl.Series) -> dict[str, pa.Array]:
         probabilities = classifier.predict_proba(titles)
-        columns = {"prediction": pa.array(classifier.classes_[probabilities.argmax(axis=1)])}
-        for name, column in zip(classifier.classes_.tolist(), probabilities.T, strict=True):
-            columns[f"probability_{name}"] = pa.array(np.ascontiguousarray(column))
+        best = probabilities.argmax(axis=1)
+        columns = {"prediction": pa.array(classifier.classes_[best])}
+        for k, name in enumerate(classifier.classes_.tolist()):
+            column = np.ascontiguousarray(probabilities[:, k])
+            columns[f"probability_{name}"] = pa.array(column)
         return columns
 
     return add_columns(
-        source, out, title_column, scores, description="classifying", force=force, quiet=quiet
+        source,
+        out,
+        title_column,
+        prediction_columns,
+        description="classifying",
+        force=force,
+        quiet=quiet,
     )
 
 
 def cross_validated(classifier: TitleClassifier, titles: Any, labels: Any) -> str:
-    """The score to expect on new titles, in words: from 5 stratified folds, AUC ROC for two
-    classes (if every fold has both), else accuracy beside that of the most frequent class.
+    """Estimate the score on new titles by stratified 5-fold cross-validation.
 
-    Rows whose titles have the same normal form are in one fold: a title learnt is no new title.
+    Rows of equal normal form are kept in one fold, so that no title is both learnt and scored.
+
+    Parameters
+    ----------
+    classifier : TitleClassifier
+        Its parameters are used; it is not changed.
+    titles : list, or numpy, polars, pyarrow or pandas column, of n str
+    labels : list, or numpy, polars, pyarrow or pandas column, of n str, int or bool
+
+    Returns
+    -------
+    str
+        Mean and standard deviation of the folds, in words: the AUC ROC for two classes if every
+        fold has both, else the accuracy, with that of always predicting the most frequent class. If
+        a class has fewer than 5 distinct titles, a sentence that says so.
     """
     labels = np.asarray(labels)
     classes, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     forms = np.array(classifier.encoder.weights.tokenizer.normalizer(titles), dtype=object)
-    distinct = np.bincount([code for code, _ in set(zip(codes.tolist(), forms, strict=True))])
-    if (fewest := distinct.min()) < FOLDS:
+
+    distinct_pairs = set(zip(codes.tolist(), forms, strict=True))
+    distinct = np.bincount([code for code, _ in distinct_pairs])
+    fewest = distinct.min()
+    if fewest < FOLDS:
         rare = classes[distinct.argmin()]
         return (
             f"no cross-validation: class '{rare}' has {fewest} distinct titles; {FOLDS} are needed"
         )
+
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
     splits = list(folds.split(forms, codes, forms))
-    both = len(classes) == 2 and all(len(set(codes[test])) == 2 for _, test in splits)
-    metric = "roc_auc" if both else "accuracy"
+    # AUC needs both classes in the test rows, which grouping can prevent.
+    has_auc = len(classes) == 2 and all(len(set(codes[test])) == 2 for _, test in splits)
+    metric, name = ("roc_auc", "AUC ROC") if has_auc else ("accuracy", "accuracy")
     scores = cross_val_score(classifier, titles, labels, cv=splits, scoring=metric)
-    name = "AUC ROC" if metric == "roc_auc" else "accuracy"
-    against = f" (most frequent class: {counts.max() / counts.sum():.3f})" * (metric == "accuracy")
-    return f"{FOLDS}-fold {name}: {scores.mean():.3f} ± {scores.std():.3f}{against}"
+    text = f"{FOLDS}-fold {name}: {scores.mean():.3f} ± {scores.std():.3f}"
+    if not has_auc:
+        text += f" (most frequent class: {counts.max() / counts.sum():.3f})"
+    return text

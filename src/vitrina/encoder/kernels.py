@@ -1,15 +1,17 @@
-"""The Text CNN as look-ups: gather projected pieces, add, max over windows, bias, ReLU.
+"""The Text CNN as table look-ups: gather rows, add, maximum over windows, bias, ReLU.
 
-A convolution over embeddings is linear in each piece, so with E (pieces × dim) and W the weights
-of all filters, the *table* T = E·W holds what every piece contributes at every position of every
-kernel. A window's response is then the sum of its pieces' entries: no matrix product is left.
+A convolution over embeddings is linear in each piece. With the embeddings E (pieces × dim) and the
+weights W of all filters, the *table* T = E·W holds the contribution of every piece at every
+position of every filter. A window's response is the sum of its pieces' entries in T, so encoding
+needs no matrix product.
 
-A table row has one block of `filters` numbers for each position of each kernel width, in the
-order of `blocks`: width 2 position 0, width 2 position 1, width 3 position 0, ... 14 blocks.
+A row of the table has one block of `filters` numbers for each position of each kernel width. The 14
+blocks are ordered by width, then by position: width 2 position 0, width 2 position 1, width 3
+position 0, ...
 
-The compiled functions work on rows [start, stop) so that threads share a batch; each title is
-computed alone and always in the same order of operations, so its vector depends on nothing else.
-Plain NumPy twins of all of them are in the tests.
+The compiled functions work on titles [start, stop), so that threads can share a batch. Each title
+is computed on its own and always in the same order of operations, so its vector depends neither on
+the batch nor on the number of threads. The tests compare every kernel with plain NumPy loops.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from vitrina.compiled import compiled, in_threads, prefetch
 from vitrina.ragged import Ragged
 
 WIDTHS = (2, 3, 4, 5)
+"""Widths of the convolutions, in pieces."""
 BLOCKS = sum(WIDTHS)
+"""Blocks of a table row: one for each position of each width."""
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -38,24 +42,33 @@ def encode(
     threads: int,
     winner: npt.NDArray[np.int32] | None = None,
 ) -> Floats:
-    """Representations y of n titles (paper §3.2.1), shape (n, 4 · filters), the table's dtype.
+    """Compute the representations y of n titles (paper §3.2.1).
 
     Parameters
     ----------
-    table : (rows, 14 · filters) float
-        Projected pieces.
-    pieces, offsets : ragged lists of n titles, each of at least 5 rows of `table`
-    bias : (4 · filters,) float
+    table : ndarray of shape (rows, 14 · filters), float
+        One row per piece.
+    pieces : ndarray of shape (total,), int32
+        Rows of `table`: the pieces of all titles, one title after the other. Every title has at
+        least 5.
+    offsets : ndarray of shape (n + 1,), int64
+        Title i has the pieces from offsets[i] up to offsets[i + 1].
+    bias : ndarray of shape (4 · filters,), float
     threads : int
-    winner : (n, 4 · filters) int32, optional
-        Filled with the index into `pieces` at which each largest window starts, -1 where ReLU
-        passes nothing: what `scatter_gradient` needs.
+    winner : ndarray of shape (n, 4 · filters), int32, optional
+        Filled with the index into `pieces` at which each filter's largest window starts, or -1
+        where ReLU returns 0. `scatter_gradient` needs it.
+
+    Returns
+    -------
+    ndarray of shape (n, 4 · filters)
+        In the dtype of `table`.
     """
     out = np.empty((len(offsets) - 1, len(bias)), table.dtype)
     scale = np.ones(len(bias), table.dtype)
     number: Any = table.dtype.type
     pool = _pool(len(bias) // len(WIDTHS), number, winner is not None)
-    places = _NOWHERE if winner is None else winner
+    places = _NO_WINNER if winner is None else winner
     in_threads(
         lambda start, stop: pool(table, pieces, offsets, scale, bias, out, places, start, stop),
         len(out),
@@ -65,13 +78,14 @@ def encode(
 
 
 class Table(NamedTuple):
-    """A frozen encoder's table.
+    """The table of a frozen encoder.
 
     Attributes
     ----------
-    values : (pieces, 14 · filters) float32 or int8
-    scale : (4 · filters,) float32, what one step of `values` is worth
-    bias : (4 · filters,) float32
+    values : ndarray of shape (pieces, 14 · filters), float32 or int8
+    scale : ndarray of shape (4 · filters,), float32
+        The sum of a window is multiplied by its filter's scale: 1 where `values` are float32.
+    bias : ndarray of shape (4 · filters,), float32
     """
 
     values: npt.NDArray[Any]
@@ -79,29 +93,57 @@ class Table(NamedTuple):
     bias: npt.NDArray[np.float32]
 
     def encode_into(self, titles: Ragged, out: npt.NDArray[np.float32]) -> None:
-        """What `encode` returns of titles (rows of pieces), into `out` and in this thread."""
-        number: Any = np.int16 if self.values.dtype == np.int8 else self.values.dtype.type
+        """Compute the representations of n titles in the calling thread.
+
+        Parameters
+        ----------
+        titles : Ragged
+            The pieces of each title, as rows of the table.
+        out : ndarray of shape (n, 4 · filters), float32
+            Filled with what `encode` returns.
+        """
+        # int8 values are summed in int16: 5 of them can't overflow it
+        is_int8 = self.values.dtype == np.int8
+        number: Any = np.int16 if is_int8 else self.values.dtype.type
         pool = _pool(len(self.bias) // len(WIDTHS), number, False)
-        where = titles.values, titles.offsets
-        pool(self.values, *where, self.scale, self.bias, out, _NOWHERE, 0, len(out))
+        pool(
+            self.values,
+            titles.values,
+            titles.offsets,
+            self.scale,
+            self.bias,
+            out,
+            _NO_WINNER,
+            0,
+            len(out),
+        )
 
     def quantized(self) -> Table:
-        """The same in a quarter of the memory: int8 values, one scale for all positions of a
-        filter, so that windows are summed in integers and a sum is exact."""
+        """Return the table with int8 values, in a quarter of the memory.
+
+        All positions of a filter share one scale, so that a window is summed in integers and the
+        sum is exact.
+        """
         filters = len(self.bias) // len(WIDTHS)
-        of_column = np.repeat(np.arange(len(WIDTHS)), [w * filters for w in WIDTHS]) * filters
-        of_column += np.tile(np.arange(filters), BLOCKS)
-        scale = np.zeros(len(self.bias), np.float32)
-        np.maximum.at(scale, of_column, np.abs(self.values).max(axis=0))
-        scale = np.where(scale > 0, scale / np.float32(127), np.float32(1))
+        # the index in `scale` and `bias` of each column's filter
+        width_of_column = np.repeat(np.arange(len(WIDTHS)), [w * filters for w in WIDTHS])
+        filter_of_column = width_of_column * filters + np.tile(np.arange(filters), BLOCKS)
+
+        # the largest value of a filter becomes ±127; a filter of zeros keeps them
+        largest = np.zeros(len(self.bias), np.float32)
+        np.maximum.at(largest, filter_of_column, np.abs(self.values).max(axis=0))
+        scale = np.where(largest > 0, largest / np.float32(127), np.float32(1))
+
+        # in blocks of rows: the rounded floats of the whole table would double the memory
         values = np.empty(self.values.shape, np.int8)
-        for start in range(0, len(values), 1024):  # or the rounded floats take as much again
+        for start in range(0, len(values), 1024):
             rows = slice(start, start + 1024)
-            values[rows] = np.rint(self.values[rows] / scale[of_column])
+            values[rows] = np.rint(self.values[rows] / scale[filter_of_column])
         return Table(values, scale, self.bias)
 
 
-_NOWHERE = np.empty((0, 0), np.int32)
+_NO_WINNER = np.empty((0, 0), np.int32)
+"""Stands for `winner` where nobody needs it: a compiled argument always has one type."""
 
 
 def scatter_gradient(
@@ -111,11 +153,26 @@ def scatter_gradient(
     rows: int,
     threads: int,
 ) -> Floats:
-    """Gradient of the table, shape (rows, 14 · filters), from that of `encode`'s output.
+    """Compute the gradient of the table from that of `encode`'s output.
 
-    A maximum passes its gradient to one window, so a title touches 14 · filters numbers at most.
-    Threads share the filters, not the titles: each number has one writer and one order of sums,
-    whatever the number of threads.
+    A maximum passes its gradient to one window only, so a title changes at most 14 · filters
+    numbers. The threads share the filters, not the titles: each number of the result is written by
+    one thread, in an order of sums that doesn't depend on the number of threads.
+
+    Parameters
+    ----------
+    gradient : ndarray of shape (n, 4 · filters), float
+    winner : ndarray of shape (n, 4 · filters), int32
+        As `encode` filled it.
+    pieces : ndarray of shape (total,), int32
+    rows : int
+        Rows of the table.
+    threads : int
+
+    Returns
+    -------
+    ndarray of shape (rows, 14 · filters)
+        In the dtype of `gradient`.
     """
     filters = gradient.shape[1] // len(WIDTHS)
     out = np.zeros((rows, BLOCKS * filters), gradient.dtype)
@@ -129,10 +186,19 @@ def scatter_gradient(
 
 @cache
 def _pool(filters: int, number: Any, track: bool) -> Callable[..., None]:
-    """Machine code for one number of filters: loops of known length unroll into registers.
+    """Compile the encoding kernel for one number of filters.
 
-    `number` is what windows are summed in: the table's own float, int16 for int8. A window's sum
-    is written out for each width, so that it never leaves the registers.
+    The number of filters is a constant of the machine code, so that the inner loops unroll and are
+    vectorised. Each width is written out, so that a window's sum never leaves the registers.
+
+    Parameters
+    ----------
+    filters : int
+        Filters of each width.
+    number : numpy scalar type
+        Type in which windows are summed: the table's own float, or int16 for int8.
+    track : bool
+        Fill `winner`, see `encode`.
     """
     n, lowest = filters, -np.inf if issubclass(number, np.floating) else np.iinfo(number).min
 
@@ -153,10 +219,11 @@ def _pool(filters: int, number: Any, track: bool) -> Callable[..., None]:
         numbers, width, line = table.ravel(), table.shape[1], 64 // table.itemsize
         for title in range(start, stop):
             first, last = offsets[title], offsets[title + 1]
-            # Most of a title's time is waiting for its rows: fetch the next one's meanwhile.
+            # Encoding mostly waits for memory: prefetch the rows of the next title.
             for w in range(last, offsets[min(title + 2, stop)]):
                 for column in range(0, width, line):
                     prefetch(numbers, pieces[w] * width + column)
+            # width 2
             best[:] = lowest
             for w in range(first, last - 1):
                 a, b = table[pieces[w]], table[pieces[w + 1]]
@@ -167,6 +234,7 @@ def _pool(filters: int, number: Any, track: bool) -> Callable[..., None]:
                         if track:
                             place[f] = w
             _finish(best, place, scale, bias, out, winner, title, 0, track)
+            # width 3
             best[:] = lowest
             for w in range(first, last - 2):
                 a, b, c = table[pieces[w]], table[pieces[w + 1]], table[pieces[w + 2]]
@@ -178,6 +246,7 @@ def _pool(filters: int, number: Any, track: bool) -> Callable[..., None]:
                         if track:
                             place[f] = w
             _finish(best, place, scale, bias, out, winner, title, n, track)
+            # width 4
             best[:] = lowest
             for w in range(first, last - 3):
                 a, b, c = table[pieces[w]], table[pieces[w + 1]], table[pieces[w + 2]]
@@ -191,6 +260,7 @@ def _pool(filters: int, number: Any, track: bool) -> Callable[..., None]:
                         if track:
                             place[f] = w
             _finish(best, place, scale, bias, out, winner, title, 2 * n, track)
+            # width 5
             best[:] = lowest
             for w in range(first, last - 4):
                 a, b, c = table[pieces[w]], table[pieces[w + 1]], table[pieces[w + 2]]
@@ -221,7 +291,7 @@ def _finish(
     first: int,
     track: bool,
 ) -> None:
-    """Scale, bias and ReLU of one width's largest windows."""
+    """Apply scale, bias and ReLU to the largest windows of one width."""
     for f in range(len(best)):
         value = out.dtype.type(best[f]) * scale[first + f] + bias[first + f]
         out[title, first + f] = value if value > 0 else 0
@@ -231,7 +301,7 @@ def _finish(
 
 @compiled
 def _scatter(gradient: Any, winner: Any, pieces: Any, out: Any, start: int, stop: int) -> None:
-    """Filters [start, stop) of each width."""
+    """Add the gradients of filters [start, stop) of each width, see `scatter_gradient`."""
     filters = gradient.shape[1] // len(WIDTHS)
     first = column = 0
     for width in WIDTHS:

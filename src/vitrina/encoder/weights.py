@@ -1,4 +1,4 @@
-"""What a frozen encoder is: its numbers, its tokenizer, its record; and how it lies on disk."""
+"""A frozen encoder's parameters, tokenizer and training record, and the folder that stores them."""
 
 from __future__ import annotations
 
@@ -25,23 +25,33 @@ from vitrina.text.tokenizer import TitleTokenizer
 FORMAT_VERSION = 1
 KIND = "vitrina encoder"
 
+_BLOCK_ROWS = 1024
+"""Rows of the table that are computed in one matrix product."""
+
 Float32 = npt.NDArray[np.float32]
 
 
 class EncoderWeights:
-    """The frozen parts of a title encoder, shared by all its copies (they are never changed).
+    """Parameters and tokenizer of a frozen title encoder.
+
+    They never change, so copies of an encoder share one object.
 
     Parameters
     ----------
-    embeddings : (pieces, dim) float32
-        One row for each piece of the tokenizer.
-    filters : (dim, 14 · filters) float32
-        The convolutions' weights, in the block order of `vitrina.encoder.kernels`.
-    bias : (4 · filters,) float32
+    embeddings : ndarray of shape (pieces, dim), float32
+        One row per piece of the tokenizer.
+    filters : ndarray of shape (dim, 14 · filters), float32
+        Weights of the convolutions, in the block order of `vitrina.encoder.kernels`.
+    bias : ndarray of shape (4 · filters,), float32
     tokenizer : TitleTokenizer
-    training : mapping
-        How it was trained: settings, versions, data digest, figures. Kept as it is in
-        config.json.
+    training : mapping, optional
+        Record of the training run: settings, versions, digest of the data and metrics. It is
+        stored unchanged in config.json.
+
+    Raises
+    ------
+    InputError
+        If the shapes of the arrays and the size of the vocabulary don't fit together.
     """
 
     def __init__(
@@ -53,16 +63,23 @@ class EncoderWeights:
         training: Mapping[str, Any] | None = None,
     ) -> None:
         pieces, dim = embeddings.shape
-        if (pieces, filters.shape, bias.shape) != (
-            len(tokenizer),
-            (dim, filters.shape[1]),
-            (filters.shape[1] // BLOCKS * len(WIDTHS),),
-        ):  # the kernels trust it
+        width = filters.shape[1]
+        representation = width // BLOCKS * len(WIDTHS)
+        # The compiled kernels read the arrays without checking bounds.
+        fits = (
+            pieces == len(tokenizer)
+            and filters.shape == (dim, width)
+            and bias.shape == (representation,)
+        )
+        if not fits:
             raise InputError(
                 f"encoder: embeddings {embeddings.shape}, filters {filters.shape}, bias "
-                f"{bias.shape} and {len(tokenizer)} pieces don't fit together; save it again"
+                f"{bias.shape} and a tokenizer of {len(tokenizer)} pieces don't fit together; "
+                "save the encoder again"
             )
-        self.embeddings, self.filters, self.bias = embeddings, filters, bias
+        self.embeddings = embeddings
+        self.filters = filters
+        self.bias = bias
         self.tokenizer = tokenizer
         self.training: dict[str, Any] = dict(training or {})
         self._lock = threading.Lock()
@@ -72,10 +89,12 @@ class EncoderWeights:
         return f"<{pieces} pieces × {dim} → {len(self.bias)}>"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> EncoderWeights:
-        return self  # frozen: scikit-learn's clone need not copy hundreds of megabytes
+        # The arrays never change: scikit-learn's clone shares them instead of copying hundreds of
+        # megabytes.
+        return self
 
     def __getstate__(self) -> dict[str, Any]:
-        """What another process needs; the table is derived there again."""
+        """Leave out the table: the process that unpickles computes it again."""
         tokenizer = self.tokenizer
         return {
             "arrays": (self.embeddings, self.filters, self.bias),
@@ -89,15 +108,24 @@ class EncoderWeights:
         self.__init__(*state["arrays"], tokenizer, state["training"])  # type: ignore[misc]
 
     def table(self, dtype: str) -> Table:
-        """What each piece adds at each position of each filter, float32 or int8.
+        """Return the table that `vitrina.encoder.kernels` reads, computing it at the first call.
+
+        Parameters
+        ----------
+        dtype : {"float32", "int8"}
+
+        Returns
+        -------
+        Table
+            What each piece contributes at each position of each filter.
 
         Raises
         ------
         InputError
-            for another dtype
+            If `dtype` has another value.
         """
         if dtype not in ("float32", "int8"):
-            raise InputError(f"table: '{dtype}' is not one of float32, int8")
+            raise InputError(f"`table` is '{dtype}'; it must be float32 or int8")
         with self._lock:
             return self._float32 if dtype == "float32" else self._int8
 
@@ -109,22 +137,33 @@ class EncoderWeights:
     def _float32(self) -> Table:
         from threadpoolctl import threadpool_limits
 
-        # Blocks of fixed size on one BLAS thread each: the sums, and so every vector to the last
-        # bit, don't depend on the number of threads.
+        # Each block has a fixed size and runs on one BLAS thread, so that the sums, and with them
+        # every vector to the last bit, don't depend on the number of threads.
         out = np.empty((len(self.embeddings), self.filters.shape[1]), np.float32)
 
         def project(start: int) -> None:
-            rows = slice(start, start + 1024)
+            rows = slice(start, start + _BLOCK_ROWS)
             np.matmul(self.embeddings[rows], self.filters, out=out[rows])
 
         with threadpool_limits(1, "blas"), ThreadPoolExecutor(default_threads()) as pool:
-            list(pool.map(project, range(0, len(out), 1024)))
+            list(pool.map(project, range(0, len(out), _BLOCK_ROWS)))
         return Table(out, np.ones(len(self.bias), np.float32), self.bias)
 
     def save(self, path: str | Path, *, force: bool = False, findings: str = "") -> None:
-        """Write the encoder's folder, atomically; refuse an existing path unless `force`.
+        """Write the encoder to a folder, atomically.
 
-        `findings`, in Markdown, end the model card: how the encoder does.
+        Parameters
+        ----------
+        path : str or Path
+        force : bool, optional
+            Replace an encoder that exists at `path`.
+        findings : str, optional
+            Evaluation results in Markdown, appended to the model card.
+
+        Raises
+        ------
+        InputError
+            If `path` exists (unless `force`) or can't be written.
         """
         path = Path(path)
         refuse_existing(path, force, KIND)
@@ -133,14 +172,16 @@ class EncoderWeights:
             self.write_into(folder, findings)
 
     def write_into(self, folder: Path, findings: str = "") -> None:
-        """Write the encoder's files into an empty folder."""
-        arrays = {"embeddings": self.embeddings, "filters": self.filters, "bias": self.bias}
-        small = self.table("int8")  # kept, because deriving it takes longer than all of loading
-        table = {"values": small.values, "scale": small.scale}
-        # through bytes: save_file would hide the file from every other user
-        (folder / "model.safetensors").write_bytes(safetensors.numpy.save(arrays))
-        (folder / "table.safetensors").write_bytes(safetensors.numpy.save(table))
+        """Write the encoder's files into an existing, empty folder; `findings` as in `save`."""
+        # `safetensors.numpy.save_file` would create files that only their owner can read.
+        model_arrays = {"embeddings": self.embeddings, "filters": self.filters, "bias": self.bias}
+        (folder / "model.safetensors").write_bytes(safetensors.numpy.save(model_arrays))
+        # The table is stored too: computing it takes longer than loading the whole encoder.
+        table = self.table("int8")
+        table_arrays = {"values": table.values, "scale": table.scale}
+        (folder / "table.safetensors").write_bytes(safetensors.numpy.save(table_arrays))
         (folder / "tokenizer.model").write_bytes(self.tokenizer.model)
+
         pieces, dim = self.embeddings.shape
         config = {
             "vitrina": __version__,
@@ -155,42 +196,60 @@ class EncoderWeights:
         }
         text = json.dumps(config, indent=1, ensure_ascii=False)
         (folder / "config.json").write_text(text + "\n", "utf-8")
-        card = self.model_card() + (f"\n{findings}" if findings else "")
+
+        card = self.model_card()
+        if findings:
+            card += f"\n{findings}"
         (folder / "README.md").write_text(card, "utf-8")
         seal(folder, KIND, FORMAT_VERSION)
 
     def model_card(self) -> str:
-        """How to use the encoder and how it was trained, in Markdown."""
+        """Return the model card in Markdown: how to use the encoder, its sizes and its training."""
         pieces, dim = self.embeddings.shape
         normalizer = self.tokenizer.normalizer
+        widths = ", ".join(str(width) for width in WIDTHS)
         lines = [
             "# A title encoder made by vitrina",
             "",
             "```python",
             "from vitrina import TitleEncoder",
             "",
-            "encoder = TitleEncoder.load('the path of this folder')",
+            "encoder = TitleEncoder.load('path/to/this/folder')",
             f"vectors = encoder.transform(['a title'])  # (1, {len(self.bias)}) float32",
             "```",
             "",
-            f"Text CNN over {pieces:,} SentencePiece pieces of {dim} numbers, widths "
-            f"{', '.join(map(str, WIDTHS))}, {len(self.bias) // len(WIDTHS)} filters each. "
-            f"Normalisation: {normalizer.style}, language {normalizer.language or 'none'}.",
+            f"The encoder is a Text CNN over a vocabulary of {pieces:,} SentencePiece pieces with "
+            f"{dim}-dimensional embeddings. Its convolutions have the widths {widths}, with "
+            f"{len(self.bias) // len(WIDTHS)} filters each. "
+            f"Normalisation of titles: {normalizer.style}; "
+            f"language: {normalizer.language or 'none'}.",
             "",
         ]
-        if not self.training:
-            return "\n".join([*lines, "Never trained: its weights are random.", ""])
-        lines += ["## How it was trained", "", "| what | value |", "|---|---|"]
-        for name, value in self.training.items():
-            shown = value
-            if isinstance(value, dict):
-                shown = ", ".join(f"{key.replace('_', ' ')} {part}" for key, part in value.items())
-            lines.append(f"| {name.replace('_', ' ')} | {shown} |")
+        if self.training:
+            lines += ["## Training", "", "| item | value |", "|---|---|"]
+            for name, value in self.training.items():
+                lines.append(f"| {_spaced(name)} | {_table_cell(value)} |")
+        else:
+            lines.append("It has not been trained: its weights are random.")
         return "\n".join([*lines, ""])
 
     @classmethod
     def load(cls, path: str | Path) -> EncoderWeights:
-        """Read an encoder's folder; InputError if it is missing, incomplete, damaged or newer."""
+        """Load the encoder that was saved in a folder.
+
+        Parameters
+        ----------
+        path : str or Path
+
+        Returns
+        -------
+        EncoderWeights
+
+        Raises
+        ------
+        InputError
+            If the folder is missing, incomplete, damaged or of a newer format.
+        """
         folder = Path(path)
         check_sealed(folder, KIND, FORMAT_VERSION)
         try:
@@ -198,14 +257,33 @@ class EncoderWeights:
             arrays = stored_arrays(folder / "model.safetensors", mapped=True)
             normalizer = Normalizer(**config["normalization"])
             tokenizer = TitleTokenizer((folder / "tokenizer.model").read_bytes(), normalizer)
-            parts = arrays["embeddings"], arrays["filters"], arrays["bias"]
-            weights = cls(*parts, tokenizer, config["training"])
-            if (folder / "table.safetensors").exists():  # the first encoders had none
+            weights = cls(
+                arrays["embeddings"],
+                arrays["filters"],
+                arrays["bias"],
+                tokenizer,
+                config["training"],
+            )
+            # The first encoders were saved without their table; it is computed when needed.
+            if (folder / "table.safetensors").exists():
                 table = stored_arrays(folder / "table.safetensors", mapped=False)
                 weights._int8 = Table(table["values"], table["scale"], weights.bias)
             return weights
         except (KeyError, TypeError, ValueError, OSError) as error:
-            raise InputError(f"{folder}: is no readable encoder ({error}); save it again") from None
+            raise InputError(
+                f"{folder}: is not a readable encoder ({error}); save it again"
+            ) from None
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _table_cell(value: Any) -> str:
+    """Format a value of the training record for the model card; a dictionary becomes a list."""
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(f"{_spaced(key)} {part}" for key, part in value.items())
 
 
 def initial_weights(
@@ -216,18 +294,33 @@ def initial_weights(
     embedding_std: float = 0.05,
     seed: int = 0,
 ) -> EncoderWeights:
-    """Weights before any training: where training starts, and the random encoder of figure 2.
+    """Draw random weights: the start of training, and the random encoder of figure 2.
 
-    Embeddings are N(0, embedding_std²); each convolution is uniform in ±1/√(dim · width), bias
-    included, as torch's Conv1d starts.
+    The embeddings are N(0, embedding_std²). The weights and biases of each convolution are uniform
+    in ±1/√(dim · width), which is how torch's Conv1d is initialised.
+
+    Parameters
+    ----------
+    tokenizer : TitleTokenizer
+    dim : int, optional
+        Dimensions of the embeddings.
+    filters : int, optional
+        Filters of each of the 4 widths; a vector has 4 · filters dimensions.
+    embedding_std : float, optional
+    seed : int, optional
+
+    Returns
+    -------
+    EncoderWeights
     """
     rng = np.random.default_rng(seed)
     embeddings = rng.standard_normal((len(tokenizer), dim), np.float32) * np.float32(embedding_std)
-    blocks, biases = [], []
+    blocks = []
+    biases = []
     for width in WIDTHS:
         bound = 1 / np.sqrt(dim * width)
         blocks.append(rng.uniform(-bound, bound, (dim, width * filters)))
         biases.append(rng.uniform(-bound, bound, filters))
     weights = np.concatenate(blocks, axis=1).astype(np.float32)
-    assert weights.shape == (dim, BLOCKS * filters)
-    return EncoderWeights(embeddings, weights, np.concatenate(biases).astype(np.float32), tokenizer)
+    bias = np.concatenate(biases).astype(np.float32)
+    return EncoderWeights(embeddings, weights, bias, tokenizer)
