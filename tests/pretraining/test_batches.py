@@ -1,16 +1,20 @@
+from typing import Literal
+
 import numpy as np
 import pytest
 
 from vitrina.data.catalogue import Catalogue
 from vitrina.data.sessions import Sessions
-from vitrina.pretraining.batches import Batches, make_batch, shuffled, without_some
+from vitrina.pretraining.batches import Batches, drop_tokens, make_batch, shuffled
 from vitrina.pretraining.dataset import TrainingData
 from vitrina.pretraining.settings import Settings, preset
 from vitrina.ragged import Ragged
 
 
 @pytest.mark.parametrize("kind", ["sessions", "pairs"])
-def test_an_epoch_holds_every_pair_once(data: TrainingData, kind: str) -> None:
+def test_an_epoch_holds_every_pair_once(
+    data: TrainingData, kind: Literal["sessions", "pairs"]
+) -> None:
     batches = Batches(data, Settings(batching=kind, batch_size=16))
     seen = [batches[step].pairs for step in range(batches.per_epoch)]
     assert sum(seen) == data.pairs
@@ -117,7 +121,7 @@ def test_every_product_with_a_category_trains(
 
 def test_dropout_leaves_some_pieces_out(data: TrainingData) -> None:
     whole = Ragged.concatenated([data.titles] * 20)
-    fewer = without_some(whole, 0.3, np.random.default_rng(0))
+    fewer = drop_tokens(whole, 0.3, np.random.default_rng(0))
     assert len(fewer) == len(whole)
     long = whole.lengths > 7
     assert (fewer.lengths >= 5).all()

@@ -1,6 +1,6 @@
 """The per-session objective against the paper's, written pair by pair."""
 
-from typing import get_args
+from typing import cast, get_args
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def networks_for(data: TrainingData, alpha: float) -> Networks:
     if alpha > 0:  # a target that differs from the online network, as after some steps
         with torch.no_grad():
             for parameter in networks.target.parameters():
-                parameter += 0.05 * torch.randn_like(parameter)
+                parameter.add_(0.05 * torch.randn_like(parameter))
     return networks
 
 
@@ -79,10 +79,10 @@ def reference(
         q = functional.normalize(head(networks.predictor, head(networks.projector, y)))
         with torch.no_grad():
             # a pair's two sides pass through the target together, as they do online
-            rows = torch.stack(
-                [encode_one(networks.target["encoder"], titles[j]) for j in partners]
-            )
-            z = functional.normalize(head(networks.target["projector"], rows))
+            target = cast("EncoderNetwork", networks.target["encoder"])
+            projector = cast("Head", networks.target["projector"])
+            rows = torch.stack([encode_one(target, titles[j]) for j in partners])
+            z = functional.normalize(head(projector, rows))
         total = total + alpha * (2 - 2 * (q * z).sum(1))[: 2 * pairs].sum() / pairs
     if alpha < 1:
         category = torch.tensor(data.category[sessions.values].astype(np.int64))[partners]
@@ -125,7 +125,7 @@ def test_simclr_equals_its_equation(data: TrainingData) -> None:
     title, session = batch.visit_title.tolist(), batch.visit_session.tolist()
     assert len(set(title)) < len(title)  # a title of two sessions isn't its own negative
     similar = torch.exp(z @ z.T / 0.1)
-    visits, total = range(len(z)), 0
+    visits, total = range(len(z)), z.new_zeros(())
     for i in visits:
         others = [k for k in visits if session[k] != session[i] and title[k] != title[i]]
         negatives = sum(similar[i, k] for k in others)
@@ -236,7 +236,8 @@ def test_a_step_of_real_size_is_the_same_to_the_last_bit(data: TrainingData) -> 
         for _ in range(30):
             networks.zero_grad()
             losses(networks, batch, 0.9).total.backward()
-            gradients = [p.grad.numpy().tobytes() for p in networks.parameters() if p.requires_grad]
+            trained = [p for p in networks.parameters() if p.requires_grad]
+            gradients = [cast("Tensor", p.grad).numpy().tobytes() for p in trained]
             seen.add(hash(tuple(gradients)))
     finally:
         torch.set_num_threads(threads)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,11 +24,11 @@ from vitrina.pretraining.objective import Losses
 from vitrina.pretraining.run_folder import Interrupted, RunFolder
 from vitrina.pretraining.settings import Settings, preset
 from vitrina.pretraining.train import train
-from vitrina.pretraining.trainer import learning_rate
+from vitrina.pretraining.trainer import Trainer, learning_rate
 
 
 @pytest.fixture
-def settings(small_sizes: dict[str, int]) -> Settings:
+def settings(small_sizes: dict[str, Any]) -> Settings:
     return Settings(batch_size=16, epochs=3, **small_sizes)
 
 
@@ -71,8 +72,8 @@ def test_both_ends_of_alpha_and_the_paper_preset_run(
 
 
 def test_an_unknown_objective_is_refused() -> None:
-    with pytest.raises(InputError, match=r"objective: BYOL should be one of byol, simclr"):
-        Settings(objective="BYOL")
+    with pytest.raises(InputError, match=r"`objective` is BYOL; it must be one of byol, simclr"):
+        Settings(objective="BYOL")  # type: ignore[arg-type]
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(
@@ -96,7 +97,7 @@ def test_no_category_at_all_needs_alpha_one(
         np.full_like(catalogue.product_category, -1),
         {},
     )
-    with pytest.raises(InputError, match="--alpha 1"):
+    with pytest.raises(InputError, match="`alpha` to 1"):
         run(bare, sessions, tmp_path / "encoder", settings)
     run(bare, sessions, tmp_path / "encoder", Settings(**{**settings.asdict(), "alpha": 1.0}))
 
@@ -107,14 +108,14 @@ import sys, time
 import numpy as np, polars as pl
 from vitrina.data.sessions import sessionize
 from vitrina.data.catalogue import read_catalogue
-from vitrina.pretraining import train as module
+from vitrina.pretraining import checkpoint, train as module
 from vitrina.pretraining.batches import Batch
 from vitrina.pretraining.objective import Losses
 from vitrina.pretraining.settings import Settings
 
 folder, out, pause, resume = sys.argv[1], sys.argv[2], float(sys.argv[3]), sys.argv[4] == "resume"
 resume = resume and module.RunFolder.of(out).exists
-module._SECONDS_BETWEEN_CHECKPOINTS = 0.0
+checkpoint._SECONDS_BETWEEN_CHECKPOINTS = 0.0
 step = module.Trainer.step
 def slow(self, batch, number):
     time.sleep(pause)
@@ -122,7 +123,8 @@ def slow(self, batch, number):
 module.Trainer.step = slow
 catalogue = read_catalogue(folder + "/products.parquet")
 sessions = sessionize(folder + "/events.parquet", "1h", 6, product_ids=catalogue.product_ids)
-settings = Settings(batch_size=16, epochs=3, vocab_size=300, dim=16, filters=4, hidden=24, projection=8)
+small = dict(vocab_size=300, dim=16, filters=4, hidden=24, projection=8)
+settings = Settings(batch_size=16, epochs=3, **small)
 module.train(catalogue, sessions, out, settings, threads=2, quiet=True, resume=resume)
 """
 
@@ -180,7 +182,7 @@ def test_killed_three_times_and_interrupted_gives_the_same_weights(tables: Path)
         assert code != 0
         if stop != signal.SIGKILL:
             assert process.stderr
-            assert b"--resume" in process.stderr.read()
+            assert b"`resume`" in process.stderr.read()
         assert not cut.exists()
         how = "resume"
     assert start(tables, cut, 0, "resume").wait() == 0
@@ -197,19 +199,19 @@ def test_ctrl_c_in_a_library_call_saves_and_resumes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    out, step = tmp_path / "encoder", module.Trainer.step
+    out, step = tmp_path / "encoder", Trainer.step
 
-    def press(self: module.Trainer, batch: Batch, number: int) -> Losses:
+    def press(self: Trainer, batch: Batch, number: int) -> Losses:
         if number == 4:
             signal.raise_signal(signal.SIGINT)
         return step(self, batch, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.Trainer, "step", press)
-        with pytest.raises(Interrupted, match=r"step 5 .*--resume"):
+        patch.setattr(Trainer, "step", press)
+        with pytest.raises(Interrupted, match=r"step 5 .*`resume`"):
             run(catalogue, sessions, out, settings)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    with pytest.raises(InputError, match="--resume"):  # it is not thrown away by accident
+    with pytest.raises(InputError, match="`resume`"):  # it is not thrown away by accident
         run(catalogue, sessions, out, settings)
     other = Settings(**{**settings.asdict(), "alpha": 0.3})
     with pytest.raises(InputError, match=r"alpha.*0\.3.*0\.5"):
@@ -230,7 +232,9 @@ def test_damaged_data_is_found_on_resume(
 ) -> None:
     out = tmp_path / "encoder"
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_run", lambda *a: (_ for _ in ()).throw(RuntimeError("lost")))
+        patch.setattr(
+            module, "_training_loop", lambda *a: (_ for _ in ()).throw(RuntimeError("lost"))
+        )
         with pytest.raises(RuntimeError):
             run(catalogue, sessions, out, settings)
     titles = RunFolder.of(out).path / "data" / "titles.npy"
@@ -242,6 +246,38 @@ def test_damaged_data_is_found_on_resume(
     shutil.rmtree(RunFolder.of(out).path)
     with pytest.raises(InputError, match="never started"):
         train(None, None, out, settings, resume=True, quiet=True)
+
+
+def test_a_run_of_another_version_is_refused_in_one_line_and_can_be_replaced(
+    catalogue: Catalogue,
+    sessions: Sessions,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "encoder"
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_training_loop", lambda *a: (_ for _ in ()).throw(RuntimeError))
+        with pytest.raises(RuntimeError):
+            run(catalogue, sessions, out, settings)
+    plan_file = RunFolder.of(out).plan
+    plan = json.loads(plan_file.read_text())
+    plan["settings"]["tau"] = plan["settings"].pop("ema_decay")  # its former name
+    plan_file.write_text(json.dumps(plan))
+    with pytest.raises(InputError, match=r"another version of vitrina; set `force`"):
+        train(None, None, out, settings, resume=True, quiet=True)
+    train(catalogue, sessions, out, settings, threads=1, force=True, quiet=True)
+    assert not RunFolder.of(out).path.exists()
+
+
+def test_a_bad_output_is_refused_without_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from vitrina.pretraining.run_folder import check_output\n"
+        "try: check_output(sys.argv[1], resume=True, force=False)\n"
+        "except ValueError: assert 'torch' not in sys.modules; sys.exit(3)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "encoder")]
+    assert subprocess.run(command, check=False).returncode == 3
 
 
 def test_max_minutes_plans_the_schedule_and_ends(
@@ -259,10 +295,39 @@ def test_max_minutes_plans_the_schedule_and_ends(
     assert last["learning_rate"] == pytest.approx(expected)
 
 
+def test_max_steps_ends_the_run_and_its_schedules(
+    catalogue: Catalogue, sessions: Sessions, settings: Settings, tmp_path: Path
+) -> None:
+    some = Settings(**{**settings.asdict(), "max_steps": 5, "max_minutes": 10.0})
+    about = run(catalogue, sessions, tmp_path / "encoder", some).weights.training
+    assert about["steps_done"] == about["steps"] == 5 < about["steps_of_all_epochs"]
+    log = (tmp_path / "encoder" / "training.jsonl").read_text().splitlines()
+    assert json.loads(log[-1])["learning_rate"] == pytest.approx(learning_rate(some, 4, 5))
+    more = Settings(**{**settings.asdict(), "epochs": 1, "max_steps": 1_000_000})
+    about = run(catalogue, sessions, tmp_path / "whole", more).weights.training
+    assert about["steps_done"] == about["steps"] == about["steps_of_all_epochs"]
+
+
+def test_max_minutes_bounds_a_run_of_max_steps(
+    catalogue: Catalogue,
+    sessions: Sessions,
+    settings: Settings,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    both = Settings(
+        **{**settings.asdict(), "epochs": 100_000, "max_steps": 90_000, "max_minutes": 0.03}
+    )
+    about = run(catalogue, sessions, tmp_path / "encoder", both).weights.training
+    assert about["steps"] == 90_000  # the clock plans nothing
+    assert about["steps_done"] < 90_000
+    assert "time is up" in capsys.readouterr().err
+
+
 def test_collapse_is_said(
     catalogue: Catalogue,
     sessions: Sessions,
-    small_sizes: dict[str, int],
+    small_sizes: dict[str, Any],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -282,18 +347,18 @@ def test_time_that_is_up_ends_the_run_for_good_and_nothing_foreign_is_replaced(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    out, step = tmp_path / "encoder", module.Trainer.step
+    out, step = tmp_path / "encoder", Trainer.step
     long = Settings(**{**settings.asdict(), "epochs": 100_000, "max_minutes": 0.05})
     thesis = out / "thesis.txt"
 
-    def slow(self: module.Trainer, batch: Batch, number: int) -> Losses:
+    def slow(self: Trainer, batch: Batch, number: int) -> Losses:
         out.mkdir(exist_ok=True)
         thesis.write_text("years of work")  # somebody else uses the name meanwhile
         time.sleep(0.05 if number > 20 else 0)  # slower than the run was planned for
         return step(self, batch, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.Trainer, "step", slow)
+        patch.setattr(Trainer, "step", slow)
         with pytest.raises(InputError, match="didn't write"):
             run(catalogue, sessions, out, long)
     assert thesis.read_text() == "years of work"
@@ -310,7 +375,7 @@ def test_the_runs_folder_is_held_by_one_process_and_never_taken_from_others(
     folder = RunFolder.of(tmp_path / "shop")
     folder.path.mkdir()
     (folder.path / "precious.csv").write_text("1")
-    with pytest.raises(InputError, match="isn't a run's"):
+    with pytest.raises(InputError, match="not the folder of a training run"):
         run(catalogue, sessions, tmp_path / "shop", settings)
     assert (folder.path / "precious.csv").exists()
     (folder.path / "precious.csv").unlink()

@@ -35,7 +35,8 @@ def test_the_paper_preset_is_the_papers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("alpha", 1.5), ("alpha", -0.1), ("epochs", 0), ("max_minutes", 0.0)]
+    ("name", "value"),
+    [("alpha", 1.5), ("alpha", -0.1), ("epochs", 0), ("max_steps", 0), ("max_minutes", 0.0)],
 )
 def test_settings_out_of_range_are_named(name: str, value: float) -> None:
     with pytest.raises(InputError, match=name):

@@ -1,4 +1,4 @@
-"""Sessions and titles as the training loop reads them: integers only, on disk or in memory."""
+"""Sessions and titles as integers, on disk or in memory, as the training loop reads them."""
 
 from __future__ import annotations
 
@@ -20,22 +20,30 @@ from vitrina.ragged import Ragged, offsets_of
 from vitrina.text.normalize import Normalizer
 from vitrina.text.tokenizer import TitleTokenizer
 
-_TOKENIZER_TITLES = 1_000_000  # of more titles than this a sample trains the tokenizer
+_TOKENIZER_TITLES = 1_000_000  # a random sample of this size trains the tokenizer
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """What a run learns from. Products are those of the sessions alone, renumbered; where products
-    predict their own category, one that is in no session is a session of its own.
+    """The data of a training run.
+
+    Products are those of the sessions, renumbered. If products predict their own category, a
+    product that has a category and is in no session is added as a session of its own.
 
     Attributes
     ----------
-    sessions : Ragged of sessions, rows of products
-    pair_ends : (sessions + 1,) int64, unordered pairs of all sessions before each
-    views : Ragged of products, rows of titles: every title a product is listed under
-    titles : Ragged of titles, pieces
-    category : (products,) int32, -1 where missing
-    categories : names of the categories
+    sessions : Ragged, int32
+        Products of each session.
+    pair_ends : ndarray of shape (sessions + 1,), int64
+        Number of unordered pairs in all sessions before each, and in all.
+    views : Ragged, int32
+        Titles of each product, as rows of `titles`: every title that it is listed under.
+    titles : Ragged, int32
+        Pieces of each title.
+    category : ndarray of shape (products,), int32
+        Category of each product, as its position in `categories`; -1 if it has none.
+    categories : list of str
+        Names of the categories.
     tokenizer : TitleTokenizer
     """
 
@@ -51,27 +59,42 @@ class TrainingData:
     def prepare(cls, catalogue: Catalogue, sessions: Sessions, settings: Settings) -> TrainingData:
         """Train the tokenizer on the sessions' titles and translate everything to integers.
 
+        Parameters
+        ----------
+        catalogue : Catalogue
+        sessions : Sessions
+        settings : Settings
+
+        Returns
+        -------
+        TrainingData
+
         Raises
         ------
         InputError
-            if no title has a word, or if alpha < 1 and no product has a category
+            If no title has a word, or if `settings.alpha` < 1 and no product has a category.
         """
-        rows = sessions.products
+        # Renumber the products that train.
+        session_products = sessions.products
         if settings.own_category:
-            rows = _with_lone(rows, catalogue.product_category)
-        products, visits = np.unique(rows.values, return_inverse=True)
+            session_products = _add_unvisited(session_products, catalogue.product_category)
+        products, visits = np.unique(session_products.values, return_inverse=True)
         category = catalogue.product_category[products]
         if settings.alpha < 1 and (category < 0).all():
             raise InputError(
-                f"categories: no product of the sessions has one, which alpha {settings.alpha:g} "
-                "needs; name the catalogue's column with --category-column, or train with --alpha 1"
+                "categories: no product of the sessions has one, but the category loss needs them "
+                f"when `alpha` is {settings.alpha:g}; name the catalogue's column of categories in "
+                "`category_column`, or set `alpha` to 1"
             )
-        views = catalogue.product_titles.take(products)
-        title_rows, renumbered = np.unique(views.values, return_inverse=True)
-        titles = catalogue.titles.gather(title_rows).to_list()
-        views = Ragged(renumbered.astype(np.int32), views.offsets)
 
-        corpus = views.take(visits).values  # every title, as often as its product was visited
+        # Renumber their titles.
+        product_titles = catalogue.product_titles.take(products)
+        title_rows, renumbered = np.unique(product_titles.values, return_inverse=True)
+        titles = catalogue.titles.gather(title_rows).to_list()
+        views = Ragged(renumbered.astype(np.int32), product_titles.offsets)
+
+        # Train the tokenizer on every title, repeated as often as its product was visited.
+        corpus = views.take(visits).values
         if len(corpus) > _TOKENIZER_TITLES:
             rng = np.random.default_rng(settings.seed)
             corpus = rng.choice(corpus, _TOKENIZER_TITLES, replace=False)
@@ -79,24 +102,24 @@ class TrainingData:
         tokenizer = TitleTokenizer.train(
             (titles[row] for row in corpus), normalizer, settings.vocab_size
         )
-        rows = Ragged(visits.astype(np.int32), rows.offsets)
+
         return cls(
-            rows,
-            offsets_of(rows.pairs),
-            views,
-            tokenizer(titles),
-            category.astype(np.int32),
-            catalogue.categories.to_list(),
-            tokenizer,
+            sessions=Ragged(visits.astype(np.int32), session_products.offsets),
+            pair_ends=offsets_of(session_products.pairs),
+            views=views,
+            titles=tokenizer(titles),
+            category=category.astype(np.int32),
+            categories=catalogue.categories.to_list(),
+            tokenizer=tokenizer,
         )
 
     @property
     def pairs(self) -> int:
-        """Unordered pairs of all sessions."""
+        """Number of unordered pairs in all sessions."""
         return int(self.pair_ends[-1])
 
     def digest(self) -> str:
-        """SHA-256 over everything a run reads: the same digest, the same data."""
+        """Return the SHA-256 of all data, tokenizer included, in hexadecimal."""
         digest = hashlib.sha256(self.tokenizer.model)
         digest.update(json.dumps(self.categories).encode())
         for array in self._arrays().values():
@@ -105,7 +128,7 @@ class TrainingData:
         return digest.hexdigest()
 
     def save(self, folder: Path) -> None:
-        """Write the folder that `load` reads, atomically."""
+        """Write the data to a folder, atomically."""
         with atomic_path(folder) as temporary:
             temporary.mkdir()
             for name, array in self._arrays().items():
@@ -117,38 +140,44 @@ class TrainingData:
 
     @classmethod
     def load(cls, folder: Path) -> TrainingData:
-        """Memory-map a saved folder, so that a run's memory doesn't grow with its data."""
+        """Memory-map the data in a folder, so that a run's memory doesn't grow with its data."""
         about: dict[str, Any] = json.loads((folder / "data.json").read_text("utf-8"))
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
         normalizer = Normalizer(**about["normalization"])
+
+        def mapped(name: str) -> npt.NDArray[Any]:
+            array: npt.NDArray[Any] = np.load(folder / f"{name}.npy", mmap_mode="r")
+            return array
+
         return cls(
-            Ragged(arrays["sessions"], arrays["session_offsets"]),
-            arrays["pair_ends"],
-            Ragged(arrays["views"], arrays["view_offsets"]),
-            Ragged(arrays["titles"], arrays["title_offsets"]),
-            arrays["category"],
-            about["categories"],
-            TitleTokenizer((folder / "tokenizer.model").read_bytes(), normalizer),
+            sessions=Ragged(mapped("sessions"), mapped("session_offsets")),
+            pair_ends=mapped("pair_ends"),
+            views=Ragged(mapped("views"), mapped("view_offsets")),
+            titles=Ragged(mapped("titles"), mapped("title_offsets")),
+            category=mapped("category"),
+            categories=about["categories"],
+            tokenizer=TitleTokenizer((folder / "tokenizer.model").read_bytes(), normalizer),
         )
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
-        ragged = (self.sessions, self.views, self.titles)
-        parts = [array for rows in ragged for array in (rows.values, rows.offsets)]
-        return dict(zip(_ARRAYS, [*parts, self.pair_ends, self.category], strict=True))
+        """The arrays of the data by the names of their files."""
+        return {
+            "sessions": self.sessions.values,
+            "session_offsets": self.sessions.offsets,
+            "views": self.views.values,
+            "view_offsets": self.views.offsets,
+            "titles": self.titles.values,
+            "title_offsets": self.titles.offsets,
+            "pair_ends": self.pair_ends,
+            "category": self.category,
+        }
 
 
-def _with_lone(sessions: Ragged, category: npt.NDArray[np.int32]) -> Ragged:
-    """The sessions, and one for each product that has a category and is in none."""
-    alone = category >= 0
-    alone[sessions.values] = False
-    lone = np.flatnonzero(alone).astype(np.int32)
-    offsets = np.arange(1, len(lone) + 1) + sessions.offsets[-1]
+def _add_unvisited(sessions: Ragged, category: npt.NDArray[np.int32]) -> Ragged:
+    """Add a session of one for each product that has a category and is in no session."""
+    unvisited = category >= 0
+    unvisited[sessions.values] = False
+    products = np.flatnonzero(unvisited).astype(np.int32)
+    ends = np.arange(1, len(products) + 1) + sessions.offsets[-1]
     return Ragged(
-        np.concatenate([sessions.values, lone]), np.concatenate([sessions.offsets, offsets])
+        np.concatenate([sessions.values, products]), np.concatenate([sessions.offsets, ends])
     )
-
-
-_ARRAYS = (
-    *("sessions", "session_offsets", "views", "view_offsets", "titles", "title_offsets"),
-    *("pair_ends", "category"),
-)

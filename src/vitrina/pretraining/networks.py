@@ -21,8 +21,13 @@ from vitrina.ragged import Ragged
 class EncoderNetwork(nn.Module):
     """Embeddings t and Text CNN f: titles -> y (paper §3.2.1).
 
-    Same arithmetic as the frozen encoder: the batch's distinct pieces are projected once, then
-    looked up, added and maximised.
+    The arithmetic is that of the frozen encoder: the filters are applied to each distinct piece of
+    the batch once, and the convolutions look their results up, add them and take the maximum.
+
+    Parameters
+    ----------
+    start : EncoderWeights
+        Initial weights; they are copied.
     """
 
     def __init__(self, start: EncoderWeights) -> None:
@@ -32,7 +37,20 @@ class EncoderNetwork(nn.Module):
         self.bias = nn.Parameter(torch.from_numpy(start.bias.copy()))  # (4·filters,)
 
     def forward(self, pieces: Tensor, titles: Ragged) -> Tensor:
-        """y of n titles given as rows of the distinct pieces (u,): shape (n, 4 · filters)."""
+        """Encode titles.
+
+        Parameters
+        ----------
+        pieces : Tensor of shape (u,), int64
+            Ids of distinct pieces.
+        titles : Ragged of n rows
+            The titles, as rows of `pieces`.
+
+        Returns
+        -------
+        Tensor of shape (n, 4 · filters)
+            y of each title.
+        """
         table = functional.embedding(pieces, self.embeddings) @ self.filters  # (u, 14·filters)
         if table.device.type == "cpu":
             y: Tensor = _LookUp.apply(table, self.bias, titles)  # type: ignore[no-untyped-call]
@@ -41,12 +59,14 @@ class EncoderNetwork(nn.Module):
 
 
 class _LookUp(torch.autograd.Function):
-    """`kernels.encode` and its gradient."""
+    """`kernels.encode` as a torch function with a gradient, on the CPU."""
 
     @staticmethod
     def forward(ctx: Any, table: Tensor, bias: Tensor, titles: Ragged) -> Tensor:
-        # the target network learns nothing, so nobody asks which windows won
-        winner = np.empty((len(titles), len(bias)), np.int32) if ctx.needs_input_grad[0] else None
+        # Only the gradient needs the window that gave each maximum; the target network has none.
+        winner = None
+        if ctx.needs_input_grad[0]:
+            winner = np.empty((len(titles), len(bias)), np.int32)
         y = kernels.encode(
             table.detach().numpy(),
             titles.values,
@@ -55,7 +75,9 @@ class _LookUp(torch.autograd.Function):
             torch.get_num_threads(),
             winner,
         )
-        ctx.winner, ctx.titles, ctx.rows = winner, titles, len(table)
+        ctx.winner = winner
+        ctx.titles = titles
+        ctx.rows = len(table)
         return torch.from_numpy(y)
 
     @staticmethod
@@ -64,24 +86,44 @@ class _LookUp(torch.autograd.Function):
         table = kernels.scatter_gradient(
             gradient, ctx.winner, ctx.titles.values, ctx.rows, torch.get_num_threads()
         )
+        # no window won where the ReLU gave 0
         bias = gradients[0].masked_fill(torch.from_numpy(ctx.winner < 0), 0).sum(0)
         return torch.from_numpy(table), bias, None
 
 
 def look_up(table: Tensor, bias: Tensor, titles: Ragged) -> Tensor:
-    """`kernels.encode` in torch operations, for any device."""
-    device, filters = table.device, len(bias) // len(WIDTHS)
+    """`kernels.encode` in torch operations, for any device.
+
+    Parameters
+    ----------
+    table : Tensor of shape (u, 14 · filters)
+        Products of each piece's embedding with all filters.
+    bias : Tensor of shape (4 · filters,)
+    titles : Ragged of n rows
+        The titles, as rows of `table`.
+
+    Returns
+    -------
+    Tensor of shape (n, 4 · filters)
+    """
+    device = table.device
+    filters = len(bias) // len(WIDTHS)
     pieces = torch.from_numpy(titles.values.astype(np.int64)).to(device)
     rows = table.index_select(0, pieces)  # (total, 14·filters)
     title = torch.from_numpy(np.repeat(np.arange(len(titles)), titles.lengths)).to(device)
-    pooled, block = [], 0
+
+    pooled = []
+    block = 0  # first of the blocks of columns that belong to this width
     for width in WIDTHS:
+        # Convolution over all titles as one text, one block for each position in the window
         windows = len(rows) - width + 1
         response = sum(
             rows[p : p + windows, (block + p) * filters : (block + p + 1) * filters]
             for p in range(width)
         )
-        inside = title[:windows] == title[width - 1 :]  # a window ends in the title it starts in
+
+        # Maximum over the windows that end in the title in which they start
+        inside = title[:windows] == title[width - 1 :]
         index = title[:windows][inside][:, None].expand(-1, filters)
         lowest = torch.full((len(titles), filters), -torch.inf, dtype=table.dtype, device=device)
         pooled.append(lowest.scatter_reduce(0, index, response[inside], "amax"))  # type: ignore[index]
@@ -90,11 +132,17 @@ def look_up(table: Tensor, bias: Tensor, titles: Ragged) -> Tensor:
 
 
 class WeightedBatchNorm(nn.Module):
-    """Batch norm whose statistics weigh each row (paper A.1).
+    """Batch norm with weighted statistics (paper A.1).
 
-    A batch holds each distinct title once; weighted by the title's share in the pairs, mean and
-    variance are exactly those over the pairs' rows. Running statistics (the paper's decay of 0.9)
-    would serve evaluation only, and these networks end with training: there are none.
+    A batch has each distinct title once. With the title's share of the pairs as its weight, mean
+    and variance are exactly those over the rows of all pairs. There are no running statistics (the
+    paper's decay of 0.9): only evaluation would use them, and these networks end with training.
+
+    Parameters
+    ----------
+    features : int
+    epsilon : float
+        Added to the variance.
     """
 
     def __init__(self, features: int, epsilon: float = 1e-5) -> None:
@@ -104,14 +152,31 @@ class WeightedBatchNorm(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
-        """x: (n, features), weight: (n,) summing to 1."""
+        """Normalise x.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, features)
+        weight : Tensor of shape (n,)
+            Weights of the rows; they sum to 1.
+
+        Returns
+        -------
+        Tensor of shape (n, features)
+        """
         centred = x - weight @ x
         variance = weight @ centred.square()
         return centred * (torch.rsqrt(variance + self.epsilon) * self.scale) + self.shift
 
 
 class Head(nn.Module):
-    """Linear, batch norm, ReLU, linear: projector g, predictor q, category predictor h."""
+    """Linear, batch norm, ReLU, linear: projector g, predictor q or category predictor h.
+
+    Parameters
+    ----------
+    inputs, hidden, outputs : int
+        Sizes of the layers.
+    """
 
     def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
         super().__init__()
@@ -120,37 +185,73 @@ class Head(nn.Module):
         self.second = nn.Linear(hidden, outputs)
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
-        """x: (n, inputs), weight: (n,) -> (n, outputs)."""
+        """Apply the head.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, inputs)
+        weight : Tensor of shape (n,)
+            Weights of the rows in the batch norm; they sum to 1.
+
+        Returns
+        -------
+        Tensor of shape (n, outputs)
+        """
         out: Tensor = self.second(functional.relu(self.norm(self.first(x), weight)))
         return out
 
 
 class Networks(nn.Module):
-    """All of figure 1. An idle part doesn't exist: with categories alone (alpha = 0) there is no
-    projector, predictor or target, without them (alpha = 1) no category head, and SimCLR has a
-    projector alone."""
+    """The online and target networks of figure 1.
+
+    Parts without a use are left out. With `alpha` = 0 (only categories) there is no projector,
+    predictor or target; with `alpha` = 1 there is no category head; SimCLR needs no predictor and
+    no target.
+
+    Parameters
+    ----------
+    settings : Settings
+    start : EncoderWeights
+        Initial weights of the encoder.
+    categories : int
+        Number of categories.
+
+    Attributes
+    ----------
+    encoder : EncoderNetwork
+        t and f.
+    projector, predictor, category : Head
+        g, q and h.
+    target : ModuleDict
+        The target network's "encoder" and "projector".
+    """
 
     def __init__(self, settings: Settings, start: EncoderWeights, categories: int) -> None:
         super().__init__()
-        y, hidden, projection = len(start.bias), settings.hidden, settings.projection
+        dim = len(start.bias)  # of y
+        hidden = settings.hidden
+        projection = settings.projection
         self.encoder = EncoderNetwork(start)
+        # the heads' initial weights depend on the settings' seed and change no other random numbers
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             if settings.alpha > 0:
-                self.projector = Head(y, hidden, projection)
+                self.projector = Head(dim, hidden, projection)
             if settings.alpha > 0 and settings.objective != "simclr":
                 self.predictor = Head(projection, hidden, projection)
-                self.target = nn.ModuleDict(
-                    {
-                        "encoder": copy.deepcopy(self.encoder),
-                        "projector": copy.deepcopy(self.projector),
-                    }
-                ).requires_grad_(False)
+                target = {
+                    "encoder": copy.deepcopy(self.encoder),
+                    "projector": copy.deepcopy(self.projector),
+                }
+                self.target = nn.ModuleDict(target).requires_grad_(False)
             if settings.alpha < 1:
-                self.category = Head(y, hidden, categories)
+                self.category = Head(dim, hidden, categories)
 
     def online_and_target(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Parameters of the online encoder and projector, and their counterparts."""
+        """Return the parameters of the online encoder and projector, and those of the target.
+
+        Both lists have the same order. They are empty if there is no target network.
+        """
         if not hasattr(self, "target"):
             return [], []
         online = [*self.encoder.parameters(), *self.projector.parameters()]
@@ -158,17 +259,32 @@ class Networks(nn.Module):
 
     @torch.no_grad()
     def update_target(self, decay: float) -> None:
-        """ξ ← τ ξ + (1 - τ) θ (paper §3.2.3)."""
+        """Update the target network: ξ ← τ ξ + (1 - τ) θ, τ = `decay` (paper §3.2.3)."""
         online, target = self.online_and_target()
         if target:
-            torch._foreach_lerp_(target, online, 1 - decay)
+            torch._foreach_lerp_(target, online, 1 - decay)  # one call for all parameters
 
 
 def on_device(batch: Batch, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The batch's arrays as tensors, the floats in the networks' dtype."""
+    """Copy a batch's arrays to a device.
+
+    Parameters
+    ----------
+    batch : Batch
+    device : torch.device
+    dtype : torch.dtype
+        Type of the tensors of floats: that of the networks.
+
+    Returns
+    -------
+    dict of str to Tensor
+        By the names of the batch's attributes.
+    """
     integers = ("pieces", "visit_title", "visit_session", "target")
     floats = ("title_weight", "target_count")
-    tensors = {name: torch.from_numpy(getattr(batch, name)).to(device) for name in integers}
-    return tensors | {
-        name: torch.from_numpy(getattr(batch, name)).to(device, dtype) for name in floats
-    }
+    tensors = {}
+    for name in integers:
+        tensors[name] = torch.from_numpy(getattr(batch, name)).to(device)
+    for name in floats:
+        tensors[name] = torch.from_numpy(getattr(batch, name)).to(device, dtype)
+    return tensors

@@ -1,4 +1,7 @@
-"""The folder of an unfinished training run: its lock, plan, checkpoint and log."""
+"""The folder of an unfinished training run: its lock, plan, checkpoint and log.
+
+This module imports no torch, so a run that can't start is refused without loading it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import json
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,96 +24,186 @@ LOG = "training.jsonl"
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during training; everything is saved and the message says how to go on."""
+    """Training was stopped by Ctrl-C; the run is saved and the message says how to resume it."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """An unfinished run's files, beside its output: DIR.training for DIR."""
+    """The files of an unfinished run, in a folder next to its output: DIR.training for DIR.
 
-    path: Path  # held by one process at a time, through its file `lock`
+    Attributes
+    ----------
+    path : Path
+        The folder. One process at a time uses it, through its file `lock`.
+    """
+
+    path: Path
 
     @classmethod
     def of(cls, out: str | Path) -> RunFolder:
-        """The run that would end as the folder `out`."""
+        """Return the folder of the run that writes its encoder to `out`.
+
+        Raises
+        ------
+        InputError
+            If `out` has no name of its own, such as ".".
+        """
         out = Path(out)
         require_name(out)
         return cls(out.with_name(out.name + ".training"))
 
     @property
     def exists(self) -> bool:
+        """Whether a run was started here and has not finished."""
         return self.lock.exists()
 
     @property
-    def lock(self) -> Path:
-        return self.path / "lock"
-
-    @property
-    def plan(self) -> Path:
-        return self.path / "run.json"
-
-    @property
     def prepared(self) -> bool:
-        """Whether data and plan are written, so that a resumed run needs no input."""
+        """Whether data and plan are written, so that the run can be resumed without its input."""
         return self.plan.exists()
 
     @property
+    def lock(self) -> Path:
+        """The lock file."""
+        return self.path / "lock"
+
+    @property
+    def data(self) -> Path:
+        """The folder of the prepared data."""
+        return self.path / "data"
+
+    @property
+    def plan(self) -> Path:
+        """The file with settings, inputs and number of steps."""
+        return self.path / "run.json"
+
+    @property
     def checkpoint(self) -> Path:
+        """The last checkpoint."""
         return self.path / "checkpoint.safetensors"
 
     @property
     def log(self) -> Path:
+        """The log of the run, in JSON lines."""
         return self.path / LOG
 
     def clear(self) -> None:
-        """Remove all but the lock, the plan first: without it there is nothing to resume."""
+        """Delete everything but the lock."""
+        # the plan first: without it, what is left can't be taken for a run to resume
         self.plan.unlink(missing_ok=True)
         for entry in self.path.iterdir():
-            if entry != self.lock:
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            if entry == self.lock:
+                continue
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
 
 
 def check_output(out: str | Path, *, resume: bool, force: bool) -> None:
-    """Raise InputError if a run may not start at `out`, or has nothing to resume there."""
-    out, run = Path(out), RunFolder.of(out)
+    """Check that a run may start at `out`, or that there is a run to resume.
+
+    Parameters
+    ----------
+    out : str or Path
+        Folder of the encoder.
+    resume : bool
+        Resume a stopped run.
+    force : bool
+        Replace an encoder at `out`, and discard a stopped run.
+
+    Raises
+    ------
+    InputError
+        If the run may not start, or there is nothing to resume.
+    """
+    out = Path(out)
+    run = RunFolder.of(out)
     if resume and force:
-        raise InputError("--resume goes on with a run, --force starts over: give one of them")
+        raise InputError(
+            "`resume` continues a stopped run and `force` starts over: set only one of them"
+        )
     if resume and not run.exists:
         state = "is finished already" if out.exists() else "was never started"
-        raise InputError(f"{out}: {state}; there is nothing to resume, leave out --resume")
+        raise InputError(f"{out}: {state}; there is nothing to resume, leave out `resume`")
     if not resume:
         refuse_existing(out, force, KIND)
         if run.prepared and not force:
             raise InputError(
-                f"{run.path}: holds a run that was stopped; go on with --resume, "
-                "or start over with --force"
+                f"{run.path}: holds a run that was stopped; set `resume` to continue it, "
+                "or `force` to start over"
             )
+
+    # A file, or a folder with files but no lock, is not a run's: never delete it.
     if run.path.exists() and not run.exists and (run.path.is_file() or any(run.path.iterdir())):
         raise InputError(
-            f"{run.path}: isn't a run's, but a run needs its name; move it or choose another --out"
+            f"{run.path}: is not the folder of a training run, but the run needs this name; "
+            "move it or choose another `out`"
         )
 
 
-def _open_plan(run: RunFolder, requested: dict[str, Any]) -> dict[str, Any]:
-    """The plan of a run to resume; InputError if anything else is asked for now."""
+def open_plan(run: RunFolder, requested: dict[str, Any]) -> dict[str, Any]:
+    """Read the plan of a run to resume.
+
+    Parameters
+    ----------
+    run : RunFolder
+        A prepared run.
+    requested : dict
+        Settings, inputs, threads and device given now; None for threads takes the plan's.
+
+    Returns
+    -------
+    dict
+        The plan.
+
+    Raises
+    ------
+    InputError
+        If anything differs from what the run was started with.
+    """
     plan: dict[str, Any] = json.loads(run.plan.read_text("utf-8"))
+    if plan["settings"].keys() != requested["settings"].keys():
+        raise InputError(
+            f"{run.path}: was started by another version of vitrina; set `force` to start over"
+        )
     if requested["threads"] is None:
         requested = requested | {"threads": plan["threads"]}
-    before, now = ({**p["settings"], **p["inputs"], **p} for p in (plan, requested))
-    names = {*requested["settings"], *requested["inputs"], *plan["inputs"], "threads", "device"}
-    for name in sorted(names):
+    before = _flat(plan)
+    now = _flat(requested)
+    for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):
             raise InputError(
-                f"{name}: is {now.get(name)}, but the run to resume was started with "
-                f"{before.get(name)}; give the same settings, or start over with --force"
+                f"`{name}` is {now.get(name)}, but the run to resume was started with "
+                f"{before.get(name)}; set it to that, or set `force` to start over"
             )
     return plan
 
 
+def _flat(plan: dict[str, Any]) -> dict[str, Any]:
+    """Everything that a resumed run must be given again, by name."""
+    return {
+        **plan["settings"],
+        **plan["inputs"],
+        "threads": plan["threads"],
+        "device": plan["device"],
+    }
+
+
 @contextmanager
-def _locked(run: RunFolder) -> Iterator[None]:
-    """Keep the run's folder to this process; what an earlier one left half-written goes, and in the
-    end the folder, unless there is something to resume."""
+def locked(run: RunFolder) -> Iterator[None]:
+    """Lock the run's folder for this process.
+
+    Creates the folder, deletes partial files that an earlier process left, and deletes the folder
+    on exit unless it can be resumed.
+
+    Raises
+    ------
+    InputError
+        If another process holds the lock.
+    MissingExtraError
+        If filelock is not installed.
+    """
     run.path.mkdir(parents=True, exist_ok=True)
     try:
         from filelock import FileLock, Timeout
@@ -121,10 +214,15 @@ def _locked(run: RunFolder) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise InputError(f"{run.path}: another process trains it now; wait, or stop it") from None
+        raise InputError(
+            f"{run.path}: another process is training this run; wait for it, or stop it"
+        ) from None
     try:
-        for left in run.path.glob(".*.partial"):
-            left.unlink() if left.is_file() else shutil.rmtree(left)
+        for partial in run.path.glob(".*.partial"):
+            if partial.is_file():
+                partial.unlink()
+            else:
+                shutil.rmtree(partial)
         yield
     finally:
         if not run.prepared:
@@ -132,16 +230,26 @@ def _locked(run: RunFolder) -> Iterator[None]:
         lock.release()
 
 
-def _truncate_log(log: Path, size: int) -> None:
-    """Forget what was logged after the checkpoint: those steps are done again."""
+def truncate_log(log: Path, size: int) -> None:
+    """Cut the log to `size` bytes: the steps after the checkpoint will be done again.
+
+    Creates the file if it doesn't exist.
+    """
     with log.open("ab") as file:
         file.truncate(min(size, file.tell()))
 
 
 @contextmanager
-def _interrupts() -> Iterator[Any]:
-    """Turn Ctrl-C (and being requested to terminate) into a flag, so that no step is cut in two; a
-    second one is real."""
+def interrupt_flag() -> Iterator[Callable[[], bool]]:
+    """Turn Ctrl-C and SIGTERM into a flag, so that no step is cut in two.
+
+    A second Ctrl-C interrupts at once. Outside the main thread signals are left as they are.
+
+    Yields
+    ------
+    callable
+        Returns whether a signal has arrived.
+    """
     flag = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -149,7 +257,7 @@ def _interrupts() -> Iterator[Any]:
         signal.signal(number, signal.default_int_handler)
 
     if threading.current_thread() is not threading.main_thread():
-        yield flag.is_set  # signals reach the main thread alone
+        yield flag.is_set  # only the main thread may set signal handlers
         return
     numbers = (signal.SIGINT, signal.SIGTERM)
     previous = {number: signal.signal(number, on_signal) for number in numbers}

@@ -1,4 +1,4 @@
-"""Everything that decides what is learnt, and the two presets."""
+"""The settings of a pre-training run, and the two presets."""
 
 from __future__ import annotations
 
@@ -15,33 +15,68 @@ Objective = Literal["byol", "simclr", "byol+simclr"]
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of one pre-training run; sizes are the paper's (§3.2, A.1).
+    """Settings of one pre-training run.
+
+    The default sizes of the networks are the paper's (§3.2, A.1).
 
     Attributes
     ----------
-    language : language of the stop words, which only the paper's normalisation removes
-    normalization : normalisation, see `vitrina.text.normalize.Normalizer`
-    objective : how views are pulled together: "byol"; "simclr", with the batch's other sessions as
-        negatives; or "byol+simclr", the sum of both losses
-    alpha : weight of that loss; 1 - alpha is that of the category loss (equation 4)
-    vocab_size : SentencePiece pieces
-    dim, filters : numbers of an embedding; filters of each convolution
-    hidden, projection : of projector, predictor and category head
-    embedding_std : standard deviation of the embeddings at the start
-    optimizer : "adamw", or "sgd" with momentum
-    learning_rate : its peak, already scaled to the batch
-    weight_decay, momentum : of the optimiser (momentum: SGD only)
-    batching : "sessions": a batch is whole sessions with all their pairs; "pairs": random pairs
-        over all sessions
-    batch_size : sessions or pairs in a batch
-    own_category : whether a product also predicts its own category, as if it were its own partner;
-        products of the catalogue that no session holds then train too, each a session of one
-    token_dropout : share of a title's pieces that a step leaves out, drawn anew for each
-    epochs : passes over all pairs
-    warmup : share of the steps during which the learning rate rises
-    ema_decay : the target network's decay at the start; it rises to 1 at the end
-    seed : of weights, batches and sampling
-    max_minutes : bound on the whole run; the schedules are planned to end within it
+    preset : {"default", "paper"}
+        Name of the preset that the other settings started from.
+    language : str, optional
+        Language of the titles. Only the paper's normalisation removes its stop words.
+    normalization : {"default", "paper"}
+        How titles are normalised, see `vitrina.text.normalize.Normalizer`.
+    objective : {"byol", "simclr", "byol+simclr"}
+        Loss that pulls the products of a session together: BYOL's; SimCLR's, with the batch's
+        other sessions as negatives; or the sum of both.
+    alpha : float
+        Weight of that loss, from 0 to 1. The category loss has weight 1 - alpha (equation 4).
+    vocab_size : int
+        Number of SentencePiece pieces in the tokenizer's vocabulary.
+    dim : int
+        Dimension of a piece's embedding.
+    filters : int
+        Filters of each convolution. A title's vector has 4 · `filters` dimensions.
+    hidden : int
+        Hidden units of the projector, the predictor and the category head.
+    projection : int
+        Output dimension of the projector and the predictor.
+    embedding_std : float
+        Standard deviation of the initial embeddings.
+    optimizer : {"adamw", "sgd"}
+        Optimiser; SGD runs with momentum.
+    learning_rate : float
+        Peak learning rate, already scaled to the batch size.
+    weight_decay : float
+        Weight decay of the optimiser.
+    momentum : float
+        Momentum of SGD; AdamW ignores it.
+    batching : {"sessions", "pairs"}
+        "sessions": a batch is whole sessions with all their pairs. "pairs": a batch is random
+        pairs from all sessions.
+    batch_size : int
+        Sessions or pairs in a batch.
+    own_category : bool
+        Whether a product also predicts its own category, as if it were its own partner. Products
+        of the catalogue that are in no session then train too, each as a session of one.
+    token_dropout : float
+        Share of a title's pieces that are dropped, redrawn at each step.
+    epochs : int
+        Passes over all pairs.
+    warmup : float
+        Share of the steps during which the learning rate rises.
+    ema_decay : float
+        Initial decay τ of the target network's moving average; it rises to 1 at the end.
+    seed : int
+        Random seed for initialisation, batching and sampling.
+    max_steps : int, optional
+        Stop after this many steps; the schedules end with them. Has no effect if the epochs have
+        fewer steps.
+    max_minutes : float, optional
+        Time limit of the whole run, in minutes. Without `max_steps`, the run estimates how many
+        steps fit and the schedules end with them. With `max_steps`, training just ends early when
+        the time is up.
     """
 
     preset: PresetName = "default"
@@ -67,12 +102,13 @@ class Settings:
     warmup: float = 0.05
     ema_decay: float = 0.996
     seed: int = 0
+    max_steps: int | None = None
     max_minutes: float | None = None
 
     def __post_init__(self) -> None:
-        known = get_args(Objective)
+        objectives = get_args(Objective)
         checks = [
-            ("objective", self.objective in known, f"one of {', '.join(known)}"),
+            ("objective", self.objective in objectives, f"one of {', '.join(objectives)}"),
             ("alpha", 0 <= self.alpha <= 1, "a number from 0 to 1"),
             ("vocab_size", self.vocab_size >= 16, "16 or more"),
             ("epochs", self.epochs >= 1, "1 or more"),
@@ -80,32 +116,50 @@ class Settings:
             ("token_dropout", 0 <= self.token_dropout < 1, "a number from 0 to less than 1"),
             ("ema_decay", 0 <= self.ema_decay <= 1, "a number from 0 to 1"),
             ("seed", 0 <= self.seed < 2**32, "a whole number from 0 to 2^32 - 1"),
+            ("max_steps", self.max_steps is None or self.max_steps >= 1, "1 or more"),
             ("max_minutes", self.max_minutes is None or self.max_minutes > 0, "more than 0"),
         ]
         for name, valid, expected in checks:
             if not valid:
-                raise InputError(f"{name}: {getattr(self, name)} should be {expected}")
+                raise InputError(f"`{name}` is {getattr(self, name)}; it must be {expected}")
 
     def asdict(self) -> dict[str, Any]:
-        """As plain values, for files."""
+        """Return the settings as a dictionary of plain values, for JSON files."""
         return dataclasses.asdict(self)
 
 
 def preset(name: str, **changes: Any) -> Settings:
-    """A preset's settings, with the given changes.
+    """Return the settings of a preset, with the given changes.
 
-    ``"paper"``
-        The paper's recipe (A.1; α = 0.9): random pairs over all sessions, 4096 a batch, one epoch,
-        SGD with momentum 0.9, weight decay 1e-5, learning rate 0.45 · 4096/256, N(0, 1) embeddings
-        (torch's start), BYOL's warm-up (1 % of the steps), and the paper's normalisation.
-    ``"default"``
-        Whole sessions, AdamW and small embeddings: made for minutes of training, not hours. Small
-        batches and a high rate, since a short run has few steps. Own categories and piece dropout
-        helped most, a second epoch no more. SimCLR's loss beside BYOL's: its negatives gained as
-        much again with few labels (docs/results/ablation.md).
+    Parameters
+    ----------
+    name : {"default", "paper"}
+        ``"paper"`` is the paper's recipe (A.1; α = 0.9): random pairs from all sessions in batches
+        of 4096, one epoch, SGD with momentum 0.9, weight decay 1e-5, learning rate 0.45 · 4096/256,
+        N(0, 1) embeddings (torch's default), BYOL's warm-up (1 % of the steps), and the paper's
+        normalisation.
+
+        ``"default"`` is made for minutes of training instead of hours: whole sessions, AdamW and
+        small initial embeddings. Batches are small and the learning rate is high because a short
+        run has few steps. Own categories and piece dropout helped most; a second epoch gained
+        nothing more. SimCLR's loss is added to BYOL's: with few labels, its negatives gained as
+        much again (docs/results/ablation.md).
+    **changes : Any
+        Settings that differ from the preset, by name.
+
+    Returns
+    -------
+    Settings
+
+    Raises
+    ------
+    InputError
+        If the preset is unknown or a setting is out of range.
     """
     if name not in get_args(PresetName):
-        raise InputError(f"preset: '{name}' is not one of {', '.join(get_args(PresetName))}")
+        raise InputError(
+            f"`preset` is '{name}'; it must be one of {', '.join(get_args(PresetName))}"
+        )
     if name == "default":
         return Settings(**changes)
     paper: dict[str, Any] = {
@@ -115,6 +169,7 @@ def preset(name: str, **changes: Any) -> Settings:
         "normalization": "paper",
         "embedding_std": 1.0,
         "optimizer": "sgd",
+        # BYOL's rule: the learning rate grows in proportion to the batch
         "learning_rate": 0.45 * changes.get("batch_size", 4096) / 256,
         "batching": "pairs",
         "batch_size": 4096,

@@ -1,21 +1,18 @@
-"""The training run: prepare, train, keep what a resumed run needs, leave a frozen encoder."""
+"""The training run: prepare data and plan, train, checkpoint, and save a frozen encoder."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-import platform
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-import numpy as np
-
-from vitrina._version import __version__
+from vitrina._version import installed_versions
 from vitrina.compiled import default_threads
 from vitrina.data.catalogue import Catalogue
 from vitrina.data.sessions import Sessions
@@ -24,6 +21,16 @@ from vitrina.encoder.weights import KIND
 from vitrina.errors import InputError, MissingExtraError
 from vitrina.files import atomic_path, refuse_existing, write_json
 from vitrina.pretraining.dataset import TrainingData
+from vitrina.pretraining.run_folder import (
+    LOG,
+    Interrupted,
+    RunFolder,
+    check_output,
+    interrupt_flag,
+    locked,
+    open_plan,
+    truncate_log,
+)
 from vitrina.pretraining.settings import Settings
 from vitrina.progress import Progress
 
@@ -31,26 +38,18 @@ try:
     import torch
 
     from vitrina.pretraining.batches import Batches
-    from vitrina.pretraining.checkpoint import load_checkpoint, save_checkpoint
+    from vitrina.pretraining.checkpoint import Checkpointer, RunState
     from vitrina.pretraining.torch_speed import faster_torch
     from vitrina.pretraining.trainer import Trainer, estimate_steps
 except ModuleNotFoundError as error:
     raise MissingExtraError("torch", "train") from error
-from vitrina.pretraining.run_folder import (
-    LOG,
-    Interrupted,
-    RunFolder,
-    _interrupts,
-    _locked,
-    _open_plan,
-    _truncate_log,
-    check_output,
-)
 
-_SECONDS_BETWEEN_CHECKPOINTS = 120.0
 _SECONDS_BETWEEN_RECORDS = 10.0
-_COLLAPSED = 0.1  # of the spread at the start
-_LOGGED = {  # figures of a step that are shown, with their short names
+_RECORDS_PER_RUN = 200
+_COLLAPSED = 0.1  # share of the first record's representation_std
+
+# figures of a record that are shown, with their short names
+_SHOWN = {
     "loss": "loss",
     "alignment": "alignment",
     "cross_entropy": "category",
@@ -74,65 +73,93 @@ def train(
 ) -> TitleEncoder:
     """Pre-train a title encoder on sessions (paper §3) and save it to the folder `out`.
 
-    Until it is finished the run lives in the folder `out` + ".training". Stopped in any way, it
-    goes on with ``resume=True`` from its last checkpoint, and its weights are bit-identical to
-    those of a run that was never stopped (same machine, same threads, CPU).
+    An unfinished run is kept in the folder `out` + ".training". However it was stopped, it can be
+    resumed from its last checkpoint with ``resume=True``. Its weights are then bit-identical to
+    those of a run that was never stopped (on the same machine's CPU, with the same threads).
 
     Parameters
     ----------
-    catalogue, sessions : from `read_catalogue` and `sessionize`
-        A resumed run that was prepared needs neither.
-    out : path
-        The encoder's folder; its `training.jsonl` is the log of the run.
-    settings : Settings, default `preset("default")`
+    catalogue : Catalogue, optional
+        From `read_catalogue`. Not needed to resume a run that was prepared.
+    sessions : Sessions, optional
+        From `sessionize`. Not needed to resume a run that was prepared.
+    out : str or Path
+        Folder of the encoder. Its `training.jsonl` is the log of the run.
+    settings : Settings, optional
+        `preset("default")` by default.
     threads : int, optional
-        All processors by default; a resumed run keeps its own.
+        Threads to train with: all processors by default, or those that a resumed run was started
+        with.
     device : {"auto", "cpu", "cuda"}
-    resume, force : go on with a stopped run; replace what lies at `out`
-    quiet : no progress
-    tensorboard : path, optional
-        Also write the log for TensorBoard, into this folder.
+        "auto" is CUDA if torch finds a CUDA device.
+    resume : bool
+        Resume a stopped run.
+    force : bool
+        Replace an encoder at `out`, and discard a stopped run.
+    quiet : bool
+        Show warnings only.
+    tensorboard : str or Path, optional
+        Folder in which to write the log for TensorBoard too.
     inputs : mapping, optional
-        Where the data came from (files, gap, ...): kept in the encoder's record, and what a
-        resumed run must be given again.
+        Where the data came from (files, gap, ...). The encoder's record keeps it, and resuming
+        requires the same values.
+
+    Returns
+    -------
+    TitleEncoder
+        The encoder as it was saved.
 
     Raises
     ------
     InputError
-        for input that can't be trained on, a path that exists, a run that can't be resumed
+        If the input can't be trained on, `out` exists, the run can't be resumed, or the loss
+        diverges.
     Interrupted
-        after Ctrl-C, once the run is saved
+        After Ctrl-C, once the run is saved.
+    MissingExtraError
+        If an optional dependency is not installed.
     """
-    out, settings, started = Path(out), settings or Settings(), time.monotonic()
+    started = time.monotonic()
+    out = Path(out)
+    settings = settings or Settings()
     run = RunFolder.of(out)
+
+    # Refuse mistakes before anything is written.
     check_output(out, resume=resume, force=force)
     if threads is not None and threads < 1:
-        raise InputError(f"threads: {threads} should be 1 or more")
-    target = _device(device)
+        raise InputError(f"`threads` is {threads}; it must be 1 or more")
+    torch_device = _device(device)
     requested = {
         "settings": settings.asdict(),
         "inputs": json.loads(json.dumps(dict(inputs or {}), default=str)),
         "threads": threads,
-        "device": target.type,
+        "device": torch_device.type,
     }
-    with _locked(run), _torch_threads(), faster_torch():
+
+    with locked(run), _restored_threads(), faster_torch():
         if resume and run.prepared:
-            plan = _open_plan(run, requested)
-            data = TrainingData.load(run.path / "data")
+            plan = open_plan(run, requested)
+            data = TrainingData.load(run.data)
             if data.digest() != plan["data_digest"]:
-                raise InputError(f"{run.path}: its data is damaged; start over with --force")
+                raise InputError(
+                    f"{run.path}: its data is damaged (the checksum differs); "
+                    "set `force` to start over"
+                )
             torch.set_num_threads(plan["threads"])
         else:
             if catalogue is None or sessions is None:
-                raise InputError(f"{run.path}: holds nothing to resume; train without --resume")
+                raise InputError(f"{run.path}: holds nothing to resume; train without `resume`")
             torch.set_num_threads(threads or default_threads())
             requested["threads"] = torch.get_num_threads()
             run.clear()
-            plan = requested | _prepare(run, catalogue, sessions, settings, target, started, quiet)
-            write_json(run.plan, plan)  # last: it says that all is there
-            data = TrainingData.load(run.path / "data")
-        encoder = _run(run, data, settings, plan, target, started, quiet, tensorboard)
-        refuse_existing(out, True, KIND)  # what lies there may have come since the start
+            prepared = _prepare(run, catalogue, sessions, settings, torch_device, started, quiet)
+            plan = requested | prepared
+            write_json(run.plan, plan)  # last, because it marks the run as prepared
+            data = TrainingData.load(run.data)
+        encoder = _training_loop(
+            run, data, settings, plan, torch_device, started, quiet, tensorboard
+        )
+        refuse_existing(out, True, KIND)  # something may have been put there since the start
         with atomic_path(out) as folder:
             folder.mkdir()
             shutil.copyfile(run.log, folder / LOG)
@@ -150,49 +177,59 @@ def _prepare(
     started: float,
     quiet: bool,
 ) -> dict[str, Any]:
-    """Write the run's data, and plan the run."""
+    """Write the run's data and return its plan, without what the user requested."""
     with Progress("preparing", None, quiet=quiet) as progress:
         progress.note("preparing: tokenizer and sessions")
         data = TrainingData.prepare(catalogue, sessions, settings)
         if len(data.tokenizer) < settings.vocab_size:
             progress.note(
-                f"tokenizer: {len(data.tokenizer):,} pieces; the titles' words support no more "
-                f"({settings.vocab_size:,} were asked for)"
+                f"tokenizer: {len(data.tokenizer):,} pieces instead of {settings.vocab_size:,}, "
+                "because the titles have too few different words for more"
             )
-        data.save(run.path / "data")
+        data.save(run.data)
         steps = Batches(data, settings).per_epoch * settings.epochs
-        planned = steps
-        if settings.max_minutes is not None:
-            used = time.monotonic() - started
-            planned = estimate_steps(
-                settings.max_minutes * 60 - used, steps, data, settings, device
-            )
-            if planned < steps:
-                progress.note(
-                    f"plan: {planned:,} of {steps:,} steps fit into {settings.max_minutes:g} "
-                    "minutes; the schedules end with them"
-                )
-            if (seen := planned * settings.epochs / steps) < 1:
-                progress.warn(
-                    f"warning: {settings.max_minutes:g} minutes are too few to see every pair once "
-                    f"({seen:.0%} of them); a longer run makes a better encoder"
-                )
+        planned = _planned_steps(data, settings, steps, device, started, progress)
     return {
         "steps": planned,
         "steps_of_all_epochs": steps,
         "data_digest": data.digest(),
         "catalogue": catalogue.counts,
         "sessions": sessions.counts,
-        "versions": {
-            "vitrina": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
+        "versions": installed_versions(["torch", "numpy"]),
     }
 
 
-def _run(
+def _planned_steps(
+    data: TrainingData,
+    settings: Settings,
+    steps: int,
+    device: torch.device,
+    started: float,
+    progress: Progress,
+) -> int:
+    """How many of the `steps` of all epochs to do, by `max_steps` or else `max_minutes`."""
+    if settings.max_steps is not None:
+        return min(settings.max_steps, steps)
+    if settings.max_minutes is None:
+        return steps
+
+    used = time.monotonic() - started
+    planned = estimate_steps(settings.max_minutes * 60 - used, steps, data, settings, device)
+    if planned < steps:
+        progress.note(
+            f"plan: {planned:,} of {steps:,} steps fit into {settings.max_minutes:g} minutes; "
+            "the schedules end with them"
+        )
+    seen = planned * settings.epochs / steps
+    if seen < 1:
+        progress.warn(
+            f"warning: {settings.max_minutes:g} minutes are too few to see every pair once "
+            f"({seen:.0%} of them); a longer run makes a better encoder"
+        )
+    return planned
+
+
+def _training_loop(
     run: RunFolder,
     data: TrainingData,
     settings: Settings,
@@ -202,120 +239,199 @@ def _run(
     quiet: bool,
     tensorboard: str | Path | None,
 ) -> TitleEncoder:
-    batches, steps = Batches(data, settings), int(plan["steps"])
-    trainer = Trainer(data, settings, steps, device)
-    position: dict[str, Any] = {"step": 0, "pairs": 0, "seconds": 0.0, "log_bytes": 0}
+    """Train from the last checkpoint, or from the start, to the end of the run.
+
+    `started` is the time on the monotonic clock at which a new run began.
+    """
+    batches = Batches(data, settings)
+    trainer = Trainer(data, settings, int(plan["steps"]), device)
+    checkpointer = Checkpointer(run.checkpoint, trainer.networks, trainer.optimizer)
     if run.checkpoint.exists():
-        position = load_checkpoint(run.checkpoint, trainer.networks, trainer.optimizer)
+        state = checkpointer.load()
+        started = time.monotonic() - state.seconds  # as if the run had never been stopped
     else:
-        position["seconds"] = time.monotonic() - started  # preparing counts towards max_minutes
-    steps = int(position.get("steps", steps))  # fewer than planned if time was up
-    _truncate_log(run.log, position["log_bytes"])
-    every = max(1, steps // 200)
-    begun, before = time.monotonic(), float(position["seconds"])
-    seconds, saved = before, begun
-    logged, warned = (position["pairs"], seconds), False
-    record: dict[str, Any] = position.get("record", {})  # the last, should no step be left
+        # preparation counts towards max_minutes
+        state = RunState(steps=int(plan["steps"]), seconds=time.monotonic() - started)
+    truncate_log(run.log, state.log_bytes)
+    steps = state.steps
 
     with (
-        Progress("training", steps, done=position["step"], quiet=quiet) as progress,
-        _writer(tensorboard, position["step"]) as write,
-        run.log.open("a", encoding="utf-8", buffering=1) as log,
-        _interrupts() as interrupted,
+        Progress("training", steps, done=state.step, quiet=quiet) as progress,
+        _tensorboard_writer(tensorboard, state.step) as write_tensorboard,
+        run.log.open("a", encoding="utf-8", buffering=1) as log_file,
+        interrupt_flag() as interrupted,
     ):
-        for number in range(position["step"], steps):
+        log = _TrainingLog(log_file, write_tensorboard, progress, state)
+        for number in range(state.step, steps):
+            # Next batch
             batch = batches[number]
+
+            # Forward and loss, backward and optimiser step, target network
             loss = trainer.step(batch, number)
-            done, last = number + 1, number + 1 == steps
-            seconds = before + time.monotonic() - begun
-            position |= {"step": done, "pairs": position["pairs"] + batch.pairs}
-            late = settings.max_minutes is not None and seconds > settings.max_minutes * 60
-            stop = interrupted() or late
-            due = stop or time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS
-            if done % every == 0 or last or due or seconds - logged[1] > _SECONDS_BETWEEN_RECORDS:
-                rate = (position["pairs"] - logged[0]) / max(seconds - logged[1], 1e-9)
-                logged = (position["pairs"], seconds)
-                record = {
-                    "step": done,
-                    "epoch": number // batches.per_epoch,
-                    "pairs": position["pairs"],
-                    "pairs_per_second": round(rate),
-                    **trainer.record(loss, number),
-                    "seconds": round(seconds, 2),
-                }
-                log.write(json.dumps(record) + "\n")
-                write(record)
-                progress.update(done, _shown(record))
-                if not math.isfinite(record["loss"]):
-                    run.clear()  # there is nothing to go on with
-                    raise InputError(
-                        f"training diverged: the loss is {record['loss']} at step {done}; "
-                        "try --preset default or another --alpha"
-                    )
-                at_start = position.setdefault("initial_std", record["representation_std"])
-                if not warned and record["representation_std"] < _COLLAPSED * at_start:
-                    warned = True
-                    progress.warn(
-                        f"warning: the representations collapse (spread {record['representation_std']:.3f}, "
-                        f"{at_start:.3f} when first logged); a smaller --alpha holds them apart"
-                    )
-            if last:
+            state.step = number + 1
+            state.pairs += batch.pairs
+            state.seconds = time.monotonic() - started
+
+            # Stop conditions: all steps are done, the time is up, or a signal came
+            finished = state.step == steps
+            late = settings.max_minutes is not None and state.seconds > settings.max_minutes * 60
+            stop = late or interrupted()
+
+            # Log. Each checkpoint follows a record, so that a resumed run logs the same steps.
+            save = stop or checkpointer.due()
+            if save or log.due(state):
+                log.write(state, number // batches.per_epoch, trainer.record(loss, number))
+                _check_loss(run, state)
+                log.check_collapse(state)
+
+            # Checkpoint, which a finished run doesn't need
+            if finished:
                 break
-            if due:
-                os.fsync(log.fileno())
-                position |= {"seconds": seconds, "log_bytes": log.tell(), "record": record}
+            if save:
                 if late:
-                    position["steps"] = done
-                save_checkpoint(run.checkpoint, trainer.networks, trainer.optimizer, position)
-                saved = time.monotonic()
+                    state.steps = state.step  # a resumed run doesn't train on
+                state.log_bytes = log.flush()
+                checkpointer.save(state)
+
+            # Stop
             if late:
-                progress.warn(f"time is up at step {done:,} of {steps:,}: ending here")
+                progress.warn(f"time is up at step {state.step:,} of {steps:,}: training ends here")
                 break
             if stop:
                 raise Interrupted(
-                    f"stopped and saved at step {done:,} of {steps:,}; "
-                    "go on with the same command and --resume"
+                    f"stopped and saved at step {state.step:,} of {steps:,}; "
+                    "to continue, run the same again and set `resume`"
                 )
-    summary = {
+
+    training = _training_record(plan, state, batches.per_epoch)
+    return TitleEncoder(trainer.export_encoder(training))
+
+
+def _training_record(plan: dict[str, Any], state: RunState, steps_per_epoch: int) -> dict[str, Any]:
+    """How the encoder was trained; its folder keeps it."""
+    return {
         **plan,
-        "steps_done": position["step"],
-        "epochs_done": round(position["step"] / batches.per_epoch, 3),
-        "pairs_seen": position["pairs"],
-        "minutes": round(seconds / 60, 2),
-        "last": {name: record[name] for name in _LOGGED if name in record},
+        "steps_done": state.step,
+        "epochs_done": round(state.step / steps_per_epoch, 3),
+        "pairs_seen": state.pairs,
+        "minutes": round(state.seconds / 60, 2),
+        "last": {name: state.record[name] for name in _SHOWN if name in state.record},
     }
-    return TitleEncoder(trainer.export_encoder(summary))
+
+
+def _check_loss(run: RunFolder, state: RunState) -> None:
+    """Raise InputError and discard the run if the loss of the last record is not finite."""
+    loss = state.record["loss"]
+    if not math.isfinite(loss):
+        run.clear()  # resuming could only diverge again
+        raise InputError(
+            f"training diverged: the loss is {loss} at step {state.step}; "
+            "set `preset` to 'default' or try another `alpha`"
+        )
+
+
+class _TrainingLog:
+    """The log of a run: writes records to its file, to TensorBoard and to the progress line.
+
+    Parameters
+    ----------
+    file : file object
+        The log file, opened to append text.
+    write_tensorboard : callable
+        Takes a record.
+    progress : Progress
+    state : RunState
+        Where the run stands when the log is opened.
+    """
+
+    def __init__(
+        self,
+        file: TextIO,
+        write_tensorboard: Callable[[dict[str, Any]], None],
+        progress: Progress,
+        state: RunState,
+    ) -> None:
+        self._file = file
+        self._write_tensorboard = write_tensorboard
+        self._progress = progress
+        self._steps = state.steps
+        self._steps_between_records = max(1, state.steps // _RECORDS_PER_RUN)
+        # at the last record
+        self._pairs = state.pairs
+        self._seconds = state.seconds
+        self._collapse_warned = False
+
+    def due(self, state: RunState) -> bool:
+        """Whether the step that was just done is logged."""
+        regular = state.step % self._steps_between_records == 0
+        last = state.step == self._steps
+        return regular or last or state.seconds - self._seconds > _SECONDS_BETWEEN_RECORDS
+
+    def write(self, state: RunState, epoch: int, figures: dict[str, Any]) -> None:
+        """Log the step that was just done and keep its record in `state`.
+
+        Parameters
+        ----------
+        state : RunState
+        epoch : int
+            Epoch of the step, from 0.
+        figures : dict
+            From `Trainer.record`.
+        """
+        seconds = state.seconds - self._seconds
+        pairs_per_second = (state.pairs - self._pairs) / max(seconds, 1e-9)
+        record = {
+            "step": state.step,
+            "epoch": epoch,
+            "pairs": state.pairs,
+            "pairs_per_second": round(pairs_per_second),
+            **figures,
+            "seconds": round(state.seconds, 2),
+        }
+        self._file.write(json.dumps(record) + "\n")
+        self._write_tensorboard(record)
+        self._progress.update(state.step, _summary_line(record))
+        self._pairs = state.pairs
+        self._seconds = state.seconds
+        state.record = record
+        if state.initial_std is None:
+            state.initial_std = record["representation_std"]
+
+    def check_collapse(self, state: RunState) -> None:
+        """Warn, once, if the last record's representations vary far less than the first's."""
+        std = state.record["representation_std"]
+        initial = state.initial_std
+        if self._collapse_warned or initial is None or std >= _COLLAPSED * initial:
+            return
+        self._collapse_warned = True
+        self._progress.warn(
+            f"warning: the representations collapse (representation_std {std:.3f}, "
+            f"{initial:.3f} in the first record); a smaller alpha keeps them apart"
+        )
+
+    def flush(self) -> int:
+        """Write the file to disk and return its size in bytes."""
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+
+def _summary_line(record: dict[str, Any]) -> str:
+    """A record's speed and main figures, for the progress line."""
+    parts = [f"{record['pairs_per_second']:,} pairs/s"]
+    for name, label in _SHOWN.items():
+        if record[name] is not None:
+            parts.append(f"{label} {record[name]:.3f}")
+    return " · ".join(parts)
 
 
 @contextmanager
-def _torch_threads() -> Iterator[None]:
-    """Leave torch's number of threads as it was."""
-    before = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _tensorboard_writer(
+    folder: str | Path | None, step: int
+) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A function that writes a record to TensorBoard, or that does nothing without a folder.
 
-
-def _device(name: str) -> torch.device:
-    if name not in ("auto", "cpu", "cuda"):
-        raise InputError(f"device: '{name}' is not one of auto, cpu, cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device: torch sees no CUDA device; use --device cpu")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
-def _shown(record: dict[str, Any]) -> str:
-    figures = ((label, record.get(name)) for name, label in _LOGGED.items())
-    shown = (f"{label} {figure:.3f}" for label, figure in figures if figure is not None)
-    return " · ".join([f"{record['pairs_per_second']:,} pairs/s", *shown])
-
-
-@contextmanager
-def _writer(folder: str | Path | None, step: int) -> Iterator[Any]:
-    """A function that takes each log record after `step` to TensorBoard, or nowhere."""
+    Records after `step` that an earlier process wrote are discarded.
+    """
     if folder is None:
         yield lambda record: None
         return
@@ -331,3 +447,24 @@ def _writer(folder: str | Path | None, step: int) -> Iterator[Any]:
                     writer.add_scalar(name, value, record["step"])
 
         yield write
+
+
+@contextmanager
+def _restored_threads() -> Iterator[None]:
+    """Restore torch's number of threads on exit."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _device(name: str) -> torch.device:
+    """The torch device of that name, "auto" being CUDA where there is one."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"`device` is '{name}'; it must be one of auto, cpu, cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("`device` is 'cuda', but torch finds no CUDA device; set it to 'cpu'")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)

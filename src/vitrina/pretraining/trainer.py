@@ -1,4 +1,4 @@
-"""One step of training after the other: forward, backward, optimiser, target network."""
+"""One training step, the schedules of the steps, and how many steps fit into a given time."""
 
 from __future__ import annotations
 
@@ -17,19 +17,23 @@ from vitrina.pretraining.settings import Settings
 
 
 class Trainer:
-    """Networks and optimiser of one run, as its settings want them.
+    """The networks and the optimiser of one run.
 
     Parameters
     ----------
-    data, settings
+    data : TrainingData
+    settings : Settings
     steps : int
-        Of the whole run: the schedules end with them.
+        Steps of the whole run; the schedules end with them.
     device : torch.device
     """
 
     def __init__(
         self, data: TrainingData, settings: Settings, steps: int, device: torch.device
     ) -> None:
+        self.data = data
+        self.settings = settings
+        self.steps = steps
         start = initial_weights(
             data.tokenizer,
             dim=settings.dim,
@@ -37,29 +41,52 @@ class Trainer:
             embedding_std=settings.embedding_std,
             seed=settings.seed,
         )
-        self.data, self.settings, self.steps = data, settings, steps
         self.networks = Networks(settings, start, len(data.categories)).to(device)
+        # the target network is not trained by gradients
         trained = [p for p in self.networks.parameters() if p.requires_grad]
-        decay, momentum = settings.weight_decay, settings.momentum
+        decay = settings.weight_decay
         self.optimizer: torch.optim.Optimizer
         if settings.optimizer == "sgd":
-            self.optimizer = torch.optim.SGD(trained, momentum=momentum, weight_decay=decay)
+            self.optimizer = torch.optim.SGD(
+                trained, momentum=settings.momentum, weight_decay=decay
+            )
         else:
             self.optimizer = torch.optim.AdamW(trained, weight_decay=decay, fused=True)
 
     def step(self, batch: Batch, number: int) -> Losses:
-        """Learn from a batch; `number` is the step's, from 0."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.settings, number, self.steps)
+        """Train on a batch.
+
+        Parameters
+        ----------
+        batch : Batch
+        number : int
+            Number of the step, from 0.
+
+        Returns
+        -------
+        Losses
+            Losses before the update.
+        """
+        # Forward and loss (equations 1 to 4)
         loss = losses(self.networks, batch, self.settings.alpha, self.settings.objective)
+
+        # Backward and optimiser step
+        rate = learning_rate(self.settings, number, self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         loss.total.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
+
+        # Target network: ξ ← τ ξ + (1 - τ) θ (§3.2.3)
         self.networks.update_target(ema_decay(self.settings, number, self.steps))
         return loss
 
     def record(self, loss: Losses, number: int) -> dict[str, Any]:
-        """What the log says of a step."""
+        """Return a step's figures for the log: losses, collapse gauge and schedules.
+
+        A loss of weight 0 is None.
+        """
         alpha = self.settings.alpha
         return {
             "loss": loss.total.item(),
@@ -71,32 +98,15 @@ class Trainer:
         }
 
     def export_encoder(self, training: dict[str, Any]) -> EncoderWeights:
-        """The online encoder as it is now, with the record of its training."""
+        """Return the weights of the online encoder, with `training` as the record of the run."""
         encoder = self.networks.encoder
         parameters = (encoder.embeddings, encoder.filters, encoder.bias)
-        arrays = [parameter.detach().cpu().numpy() for parameter in parameters]
-        return EncoderWeights(arrays[0], arrays[1], arrays[2], self.data.tokenizer, training)
-
-
-def estimate_steps(
-    seconds: float, steps: int, data: TrainingData, settings: Settings, device: torch.device
-) -> int:
-    """How many of the steps fit into the time: from a few, with networks that are thrown away."""
-    trainer, batches = Trainer(data, settings, steps, device), Batches(data, settings)
-    begun = time.monotonic()
-    trainer.step(batches[0], 0)  # compiles and fills the caches
-    warm, number = time.monotonic(), 0
-    # a twentieth of the time, and one step, is enough to know by
-    while number < 1 or (number < 10 and time.monotonic() - begun < seconds / 20):
-        number += 1
-        trainer.step(batches[number % steps], number % steps)
-    each = (time.monotonic() - warm) / number
-    left = seconds - (time.monotonic() - begun)
-    return max(1, min(steps, int(left * 0.92 / each)))  # some room: the machine may slow down
+        embeddings, filters, bias = (p.detach().cpu().numpy() for p in parameters)
+        return EncoderWeights(embeddings, filters, bias, self.data.tokenizer, training)
 
 
 def learning_rate(settings: Settings, step: int, steps: int) -> float:
-    """Rate of step `step` (0-based) of `steps`: a linear rise, then a cosine down to 0."""
+    """Learning rate of step `step` (from 0) of `steps`: a linear rise, then a cosine down to 0."""
     rise = max(1, round(settings.warmup * steps))
     if step < rise:
         return settings.learning_rate * (step + 1) / rise
@@ -104,5 +114,46 @@ def learning_rate(settings: Settings, step: int, steps: int) -> float:
 
 
 def ema_decay(settings: Settings, step: int, steps: int) -> float:
-    """τ after step `step` of `steps`: 1 - (1 - τ₀)(cos(πk/K) + 1)/2, from τ₀ up to 1."""
+    """τ of step `step` (from 0) of `steps`: 1 - (1 - τ₀)(cos(πk/K) + 1)/2, from τ₀ up to 1.
+
+    The schedule is BYOL's (Grill et al. 2020, §3.2).
+    """
     return 1 - (1 - settings.ema_decay) * (cos(pi * step / steps) + 1) / 2
+
+
+def estimate_steps(
+    seconds: float, steps: int, data: TrainingData, settings: Settings, device: torch.device
+) -> int:
+    """Estimate how many steps fit into a time, by timing a few on a throwaway trainer.
+
+    Parameters
+    ----------
+    seconds : float
+        Time for training; the timed steps use some of it.
+    steps : int
+        Steps of all epochs.
+    data : TrainingData
+    settings : Settings
+    device : torch.device
+
+    Returns
+    -------
+    int
+        From 1 to `steps`.
+    """
+    trainer = Trainer(data, settings, steps, device)
+    batches = Batches(data, settings)
+    begun = time.monotonic()
+    trainer.step(batches[0], 0)  # not timed: it compiles kernels and fills caches
+
+    # Time one step or more, up to 10 as long as they take less than a twentieth of the time.
+    timed_from = time.monotonic()
+    number = 0
+    while number < 1 or (number < 10 and time.monotonic() - begun < seconds / 20):
+        number += 1
+        trainer.step(batches[number % steps], number % steps)
+    seconds_per_step = (time.monotonic() - timed_from) / number
+
+    left = seconds - (time.monotonic() - begun)
+    margin = 0.92  # the machine may slow down
+    return max(1, min(steps, int(left * margin / seconds_per_step)))
