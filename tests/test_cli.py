@@ -11,8 +11,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vitrina.cli import main
+from vitrina._version import __version__
+from vitrina.cli import _name_options, app, main
+from vitrina.data.sources import SOURCES
 from vitrina.encoder.title_encoder import TitleEncoder
+from vitrina.evaluation.models.registry import MODELS
 from vitrina.pretraining import settings as training
 
 
@@ -103,6 +106,7 @@ def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     lines = [line for line in shown.err.splitlines() if line.startswith("vitrina: ")]
     assert len(lines) == 1
     assert "Traceback" not in shown.err
+    assert "`" not in lines[0]  # parameters of the library are shown as options
     assert sorted(Path().rglob("*")) == before  # nothing written, nothing lost
     return lines[0]
 
@@ -127,6 +131,8 @@ def test_mistakes_in_training_input(capsys: pytest.CaptureFixture[str]) -> None:
     assert "klingon" in line(*events, *products, "--language", "klingon")
     assert "alpha" in line(*events, *products, "--alpha", "2")
     assert "nothing to resume" in line(*events, *products, "--resume")
+    assert "--max-session-products" in line(*events, *products, "--max-session-products", "1")
+    assert "completejourney" in line("--source", "nothing")
     assert "meli2020" in line("--source", "meli2020")
 
     Path("empty.csv").touch()
@@ -180,15 +186,6 @@ def test_mistakes_with_an_encoder(capsys: pytest.CaptureFixture[str]) -> None:
     assert "model.safetensors" in mistake(capsys, "inspect", "encoder")
 
 
-@pytest.mark.usefixtures("saved")
-def test_an_encoder_is_used_without_torch() -> None:
-    code = (
-        "import sys, vitrina; vitrina.TitleEncoder.load('encoder').transform(['milk']);"
-        "assert not {'torch', 'matplotlib'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
 @pytest.mark.usefixtures("shop")
 def test_a_disk_that_fills_says_so_and_keeps_the_run() -> None:
     """The limit on a file's size stands for a full disk: the same error, at the same place."""
@@ -207,12 +204,48 @@ def test_a_disk_that_fills_says_so_and_keeps_the_run() -> None:
     assert not Path("encoder").exists()
 
 
-def test_help_and_version_answer_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--version") == 0
+    assert capsys.readouterr().out.strip() == __version__
     assert run("train", "--help") == 0
-    assert "--time-column" in capsys.readouterr().out
-    code = "import sys, vitrina.cli; assert not {'torch', 'numba', 'polars'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    shown = capsys.readouterr().out
+    assert "--time-column" in shown
+    for name in SOURCES:
+        assert name in shown
+    assert run("evaluate", "--help") == 0
+    shown = capsys.readouterr().out
+    for name in MODELS:
+        assert name in shown
+
+
+def test_the_presets_are_those_of_the_library() -> None:
+    (argument,) = [
+        argument
+        for argument in app["train"].assemble_argument_collection()
+        if argument.name == "--preset"
+    ]
+    assert argument.hint == training.PresetName
+
+
+@pytest.mark.parametrize(
+    ("command", "message", "shown"),
+    [
+        ("train", "set `force` or `resume`", "set --force or --resume"),
+        ("train", "`max_products` is 1", "--max-session-products is 1"),
+        ("train", "`path`: no such folder", "--source-dir: no such folder"),
+        ("train", "set `title_column` or `max_minutes`", "set --title-column or --max-minutes"),
+        ("train", "`vocab_size` is 3", "vocab_size is 3"),  # not an option of this command
+        ("embed", "`source` is empty", "INPUT is empty"),
+        ("embed", "set `max_products`", "set max_products"),
+        ("similar", "`k` is 0; `query` is empty", "-k is 0; TITLE is empty"),
+        ("classify fit", "`label_column`, `encoder`", "--label, ENCODER"),
+        ("evaluate", "`encoders`, `tasks_file`, `sizes`", "--encoder, TASKS, --sizes"),
+        ("demo", "`max_minutes` is 0", "--minutes is 0"),
+        ("demo", "titles `two words` stay", "titles `two words` stay"),
+    ],
+)
+def test_parameters_in_messages_become_options(command: str, message: str, shown: str) -> None:
+    assert _name_options(message, command.split()) == shown
 
 
 @pytest.mark.usefixtures("shop")

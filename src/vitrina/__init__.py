@@ -1,16 +1,19 @@
-"""vitrina: product embeddings from browsing sessions (a table of contents).
+"""vitrina: product embeddings from browsing sessions.
 
-Names are imported when first used, so that `import vitrina` costs nothing and using an encoder
-never loads what only training needs.
+The names below are imported when they are first used. So `import vitrina` is fast, and using an
+encoder does not load what only training needs.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from vitrina._version import __version__
+from vitrina._version import __version__ as __version__
 
+# Type checkers read these imports and Python reads `_HOME`. A test checks that they agree.
 if TYPE_CHECKING:
     from vitrina.classification.classifier import TitleClassifier as TitleClassifier
+    from vitrina.classification.predict import fit_file as fit_file
+    from vitrina.classification.predict import predict_file as predict_file
     from vitrina.data.catalogue import Catalogue as Catalogue
     from vitrina.data.catalogue import CatalogueColumns as CatalogueColumns
     from vitrina.data.catalogue import read_catalogue as read_catalogue
@@ -22,14 +25,19 @@ if TYPE_CHECKING:
     from vitrina.encoder.embed import most_similar as most_similar
     from vitrina.encoder.title_encoder import TitleEncoder as TitleEncoder
     from vitrina.errors import InputError as InputError
+    from vitrina.errors import MissingExtraError as MissingExtraError
     from vitrina.evaluation.evaluate import evaluate as evaluate
+    from vitrina.pretraining.from_tables import train_from_tables as train_from_tables
+    from vitrina.pretraining.settings import Settings as Settings
     from vitrina.pretraining.settings import preset as preset
     from vitrina.pretraining.train import train as train
     from vitrina.text.normalize import Normalizer as Normalizer
     from vitrina.text.tokenizer import TitleTokenizer as TitleTokenizer
 
-_HOME = {  # in the order in which data flows
+# Public name -> module that defines it, in the order in which data flows.
+_HOME = {
     "InputError": "vitrina.errors",
+    "MissingExtraError": "vitrina.errors",
     "CatalogueColumns": "vitrina.data.catalogue",
     "EventColumns": "vitrina.data.sessions",
     "Catalogue": "vitrina.data.catalogue",
@@ -39,12 +47,16 @@ _HOME = {  # in the order in which data flows
     "load_public_dataset": "vitrina.data.sources",
     "Normalizer": "vitrina.text.normalize",
     "TitleTokenizer": "vitrina.text.tokenizer",
+    "Settings": "vitrina.pretraining.settings",
     "preset": "vitrina.pretraining.settings",
     "train": "vitrina.pretraining.train",
+    "train_from_tables": "vitrina.pretraining.from_tables",
     "TitleEncoder": "vitrina.encoder.title_encoder",
     "embed_file": "vitrina.encoder.embed",
     "most_similar": "vitrina.encoder.embed",
     "TitleClassifier": "vitrina.classification.classifier",
+    "fit_file": "vitrina.classification.predict",
+    "predict_file": "vitrina.classification.predict",
     "evaluate": "vitrina.evaluation.evaluate",
 }
 

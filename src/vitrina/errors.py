@@ -1,19 +1,32 @@
-"""Errors that a user can fix, and the one line that says how."""
+"""Errors that a user can fix. Each message is one line that says how."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class InputError(ValueError):
-    """Something the user can mend: a file, a column, a row, a setting.
+    """A mistake in the input that the user can fix: in a file, a column, a row or a setting.
 
-    The message is one line that names the file, row or field, and the mend. The command line
-    prints it to stderr and exits with code 2; nothing half-written stays behind.
+    The message is one line that names the file, row or field and says how to fix it. It writes the
+    names of parameters in backquotes, which the command line replaces with its options. The command
+    line prints the message to stderr and exits with code 2. No partial output is left.
     """
 
 
 class MissingExtraError(InputError, ImportError):
-    """An optional dependency is not installed; the message holds the command that installs it."""
+    """An optional dependency is not installed.
+
+    The message contains the command that installs it.
+
+    Parameters
+    ----------
+    package : str
+        Name of the missing package.
+    extra : str
+        Extra of vitrina that installs the package.
+    """
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
@@ -23,7 +36,13 @@ class MissingExtraError(InputError, ImportError):
 
 @contextmanager
 def error_prefix(where: str) -> Iterator[None]:
-    """Put `where` (a file, a part of a file) before the message of any `InputError` raised inside."""
+    """Put `where` and a colon before the message of any `InputError` raised inside the block.
+
+    Parameters
+    ----------
+    where : str
+        Place of the mistake, such as a file or a part of it.
+    """
     try:
         yield
     except InputError as error:

@@ -1,13 +1,19 @@
-"""The demo's own parts on the real data it runs on; the whole demo takes minutes and runs apart."""
+"""The demo's own parts on its real data; the whole demo takes minutes and is run separately."""
 
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.metrics import roc_auc_score
 
+from vitrina.classification.classifier import TitleClassifier
 from vitrina.data.catalogue import read_catalogue
 from vitrina.data.sources import load_public_dataset
-from vitrina.demo.run import nearest, product_table, run_demo, tasks
+from vitrina.demo import run
+from vitrina.demo.run import evaluate_encoder, nearest, product_table, run_demo, tasks
+from vitrina.encoder.title_encoder import TitleEncoder
+from vitrina.encoder.weights import EncoderWeights, initial_weights
 from vitrina.errors import InputError
+from vitrina.evaluation.protocol import subsamples
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +22,7 @@ def products():
     return table.with_columns(test=pl.int_range(pl.len()) % 5 == 0)
 
 
-def test_labels_are_what_they_are_said_to_be(products):
+def test_labels_are_as_documented(products):
     source = load_public_dataset("completejourney")
     events = source.events.collect()
     private, repeat = tasks(products)
@@ -42,7 +48,8 @@ def test_neighbours_are_the_nearest_of_other_types(products):
     types = dict(products.select("title", "type").iter_rows())
     bought = products.drop_nulls(["type", "department", "purchases"])
     for title, part in found.group_by("title"):
-        query, best = by_title[title[0]], {}
+        query = by_title[title[0]]
+        best: dict[str, float] = {}
         for other, kind in bought.select("title", "type").unique().iter_rows():
             vector = by_title[other]
             cosine = vector @ query / np.linalg.norm(vector) / np.linalg.norm(query)
@@ -58,3 +65,55 @@ def test_only_a_demo_is_replaced(tmp_path):
     with pytest.raises(InputError, match="vitrina didn't write"):
         run_demo(tmp_path, force=True)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_time_limit_must_be_positive(tmp_path):
+    with pytest.raises(InputError, match="`minutes` is 0; it must be more than 0"):
+        run_demo(tmp_path / "demo", minutes=0)
+    assert not (tmp_path / "demo").exists()
+
+
+def test_models_are_those_that_a_user_gets(products, encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "SIZES", (50, 320))
+    monkeypatch.setattr(run, "REPEATS", 2)
+    weights = encoder.weights
+    record = {"settings": {"seed": 3}}
+    EncoderWeights(
+        weights.embeddings, weights.filters, weights.bias, weights.tokenizer, record
+    ).save(tmp_path / "encoder")
+    some = products.gather_every(40)
+    some = some.with_columns(test=pl.int_range(pl.len()) % 5 == 0)
+    curve = evaluate_encoder(tmp_path / "encoder", some, seed=1, threads=2, quiet=True)
+    order = ["encoder with words", "encoder", "random", "bag of words"]
+    assert curve["model"].unique(maintain_order=True).to_list() == order
+    assert curve["task"].unique(maintain_order=True).to_list() == [
+        "private_label",
+        "repeat_purchase",
+    ]
+    assert len(curve) == 2 * 4 * 2
+    assert curve["samples"].unique().to_list() == [2]
+
+    random = TitleEncoder(initial_weights(weights.tokenizer, seed=3))
+    classifiers = {
+        "encoder with words": TitleClassifier(encoder),
+        "encoder": TitleClassifier(encoder, C=1.0, use_words=False),
+        "random": TitleClassifier(random, C=1.0, use_words=False),
+    }
+    for task in tasks(some):
+        drawn = subsamples(task, [50, 320], seed=1)
+        truth, titles = task.labels[task.test], task.titles_of(task.test)
+        for name, classifier in classifiers.items():
+            for size in (50, 320):
+                values = []
+                for sample in range(2):
+                    rows = drawn[size, sample]
+                    classifier.fit(task.titles_of(rows), task.labels[rows].astype(bool))
+                    values.append(roc_auc_score(truth, classifier.decision_function(titles)))
+                row = curve.row(
+                    by_predicate=(pl.col("task") == task.name)
+                    & (pl.col("model") == name)
+                    & (pl.col("size") == size),
+                    named=True,
+                )
+                assert row["mean"] == pytest.approx(np.mean(values), abs=1e-9)
+                assert row["std"] == pytest.approx(np.std(values, ddof=1), abs=1e-9)

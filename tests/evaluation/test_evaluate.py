@@ -1,4 +1,4 @@
-"""`vitrina evaluate`, start to end: real processes, real models, a run that is killed."""
+"""`vitrina evaluate` from start to end: real processes, real models, a run that is killed."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def groceries(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def words(tmp_path: Path) -> Path:
-    """A small binary task that takes no time."""
+    """A small binary task for fast runs."""
     rng = np.random.default_rng(0)
     label = rng.random(900) < 0.4
     titles = [
@@ -108,23 +108,24 @@ def test_all_models_in_a_quick_run(groceries: Path, tmp_path: Path, tiny_bert: P
     binary = test.filter(pl.col("kind") == "binary")
     assert binary["auc"].is_between(0, 1).all()
     assert cells["value"].is_finite().all()
-    # the study is of BYOL, each α its own encoder
+    # the study trains one encoder by BYOL for each α
     curves = cells.filter(pl.col("part") == "validation", pl.col("model").str.starts_with("α"))
     recipes = map(json.loads, curves["settings"].unique())
     assert {(recipe["objective"], recipe["alpha"]) for recipe in recipes} == {
         ("byol", 0.0),
         ("byol", 0.9),
     }
-    # and leaves the judged encoders as the recipe has them
-    judged = test.filter(pl.col("model").is_in(["encoder", "encoder alone"]))["settings"].unique()
-    recipes, default = map(json.loads, judged), Settings()
+    # and the other encoders are trained with the default settings
+    encoders = test.filter(pl.col("model").is_in(["encoder", "encoder alone"]))
+    recipes = map(json.loads, encoders["settings"].unique())
+    default = Settings()
     assert {(recipe["objective"], recipe["alpha"]) for recipe in recipes} == {
         (default.objective, default.alpha)
     }
     html = (out / "report.html").read_text("utf-8")
     for name in test["model"].unique():
         assert name in html
-    # vectors find next products too; what was found is in the model card of an encoder for use
+    # vectors find next products too, and the saved encoder's model card holds the findings
     means = pl.read_csv(out / "results.csv").filter(pl.col("task").str.starts_with("next product"))
     assert means["metric"].unique().sort().to_list() == ["category", "recall@10", "recall@100"]
     assert means["mean"].is_between(0, 1).all()
@@ -135,7 +136,7 @@ def test_all_models_in_a_quick_run(groceries: Path, tmp_path: Path, tiny_bert: P
     assert "## The next product" in card
     assert TitleEncoder.load(out / "encoders" / "shop").transform(["milk"]).shape == (1, 512)
 
-    # everything is known: the same figures, without any work
+    # all cells are in the cache: the same figures, without any work
     files = list((out / "cache").rglob("*"))
     assert run(str(groceries / "tasks.toml"), "--out", str(out), *options, "--resume") == 0
     assert list((out / "cache").rglob("*")) == files
@@ -226,7 +227,9 @@ def test_a_stopped_run_goes_on(words: Path) -> None:
         _, said = process.communicate(timeout=60)
         if number == signal.SIGINT:
             assert process.returncode == 1
-            assert re.search(r"stopped after \d+ of 360 cells; go on .* --resume$", said.strip())
+            assert re.search(
+                r"stopped after \d+ of 360 cells; set --resume to continue$", said.strip()
+            )
     refused = subprocess.run(command, cwd=words, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "--resume" in refused.stderr
@@ -248,21 +251,21 @@ def test_a_stopped_run_goes_on(words: Path) -> None:
 MISTAKES = [
     (
         ["--baselines", "tfidf"],
-        "'tfidf' is unknown; there are encoder, encoder-alone, paper",
+        "'tfidf' is unknown; the names are encoder, encoder-alone, paper",
     ),
-    (["--baselines", "tf-idf:x"], "tf-idf takes nothing behind a colon"),
+    (["--baselines", "tf-idf:x"], "tf-idf takes nothing after a colon"),
     (["--baselines", "text-cnn[seed=1]"], "text-cnn has no option 'seed'; it has .*seeds"),
     (["--baselines", "text-cnn[seeds=no]"], r"text-cnn\[seeds=no\] should be a whole number"),
     (["--baselines", "text-cnn[seeds"], "should look like NAME"),
     (["--baselines", "model2vec"], "model2vec needs a model; write model2vec:MODEL"),
     (["--baselines", "encoder"], "encoder needs sessions"),
-    (["--baselines", "tf-idf", "tf-idf"], "TF-IDF is there twice"),
+    (["--baselines", "tf-idf", "tf-idf"], "TF-IDF is given twice"),
     (["--baselines", "transformer:nowhere"], "nowhere"),
     (["--encoder", "nowhere"], "nowhere"),
-    (["--sizes", "many"], "--sizes: 'many' should be numbers"),
-    (["--sizes", "1,10"], "--sizes: 1 labels"),
+    (["--sizes", "many"], "--sizes.*'many'"),
+    (["--sizes", "1,10"], "--sizes: 1 labels can't contain two classes"),
     (["--sizes", "5000"], "'words' has 5[0-9][0-9] training rows .*too few for 5,000 labels"),
-    (["--alphas", "2"], "--alphas: 2.0 should be a number from 0 to 1"),
+    (["--alphas", "2"], "--alphas contains 2.0; each must be a number from 0 to 1"),
     (["--alphas", "0.5", "--baselines", "tf-idf"], "--alphas: pre-training needs sessions"),
 ]
 
@@ -284,7 +287,7 @@ def test_a_mistake_ends_at_once(
     assert not Path("out").exists()
 
 
-def test_a_script_without_a_guard_is_told(words: Path) -> None:
+def test_a_script_without_a_guard_gets_a_hint(words: Path) -> None:
     script = "from vitrina import evaluate\nevaluate('tasks.toml', 'out', sizes=[50], subsamples=1)"
     (words / "script.py").write_text(script)
     command = [sys.executable, "script.py"]
@@ -292,7 +295,7 @@ def test_a_script_without_a_guard_is_told(words: Path) -> None:
         command, cwd=words, capture_output=True, text=True, timeout=120, check=False
     )
     assert ended.returncode != 0
-    assert "call evaluate below if __name__ == '__main__':" in ended.stderr
+    assert "put the call below if __name__ == '__main__':" in ended.stderr
 
 
 def test_a_missing_package_is_named(
@@ -302,9 +305,9 @@ def test_a_missing_package_is_named(
     arguments = [str(words / "tasks.toml"), "--out", str(words / "out")]
     assert run(*arguments, "--baselines", "fasttext") == 2
     assert "pip install 'vitrina[baselines]'" in capsys.readouterr().err
-    monkeypatch.setitem(sys.modules, "torch", None)  # of all, those that can run
+    monkeypatch.setitem(sys.modules, "torch", None)  # by default, the models that can run
     assert run(*arguments, "--sizes", "50", "--subsamples", "1") == 0
-    assert "want of packages: fasttext, fasttext-autotune, text-cnn;" in capsys.readouterr().err
+    assert "packages are missing: fasttext, fasttext-autotune, text-cnn;" in capsys.readouterr().err
     models = pl.read_parquet(words / "out" / "results.parquet")["model"].unique()
     assert sorted(models) == ["TF-IDF", "bag of words"]
     events = pl.DataFrame({"user": [1, 1], "timestamp": [0, 1], "product_id": [1, 2]})
@@ -329,4 +332,4 @@ def test_somebody_elses_folder_is_left_alone(
     (words / "out" / "thesis.txt").write_text("all of it")
     for more in ([], ["--resume"]):
         assert run(str(words / "tasks.toml"), "--out", str(words / "out"), *more) == 2
-        assert "isn't ours" in capsys.readouterr().err
+        assert "vitrina didn't write" in capsys.readouterr().err

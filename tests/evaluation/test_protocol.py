@@ -1,4 +1,4 @@
-"""The protocol: leak-free splits, repeatable subsamples, curves that a naive loop agrees with."""
+"""The protocol: leak-free splits, repeatable subsamples, cells equal to those of a naive loop."""
 
 from dataclasses import replace
 from itertools import combinations
@@ -14,13 +14,7 @@ from vitrina.classification.classifier import TitleClassifier
 from vitrina.errors import InputError
 from vitrina.evaluation.models.bag_of_words import BagOfWords
 from vitrina.evaluation.models.stored_vectors import LinearOnVectors
-from vitrina.evaluation.protocol import (
-    learning_curve,
-    run_cell,
-    split_titles,
-    subsamples,
-    summarise,
-)
+from vitrina.evaluation.protocol import run_cell, split_titles, subsamples
 from vitrina.evaluation.task import Task
 
 
@@ -65,7 +59,9 @@ def test_bad_splits_are_named():
         split_titles(["a", "b"], {"train": 0.5, "test": 0.4})
     with pytest.raises(InputError, match="add up to 1"):
         split_titles(["a", "b"], {"train": 1.5, "test": -0.5})
-    with pytest.raises(InputError, match="test would be empty, there are 2 distinct"):
+    with pytest.raises(
+        InputError, match="the test part would be empty, because there are only 2 distinct"
+    ):
         split_titles(["a", "b", "b"], {"test": 0.001, "train": 0.999})
 
 
@@ -100,10 +96,12 @@ def test_bad_subsamples_are_named(task):
         subsamples(task, [1])
     with pytest.raises(InputError, match="toy: all training rows have the same label"):
         subsamples(binary("toy", np.zeros(4, bool), np.arange(2), np.arange(2, 4)), [2])
+
+
+def test_a_part_with_one_class_is_named(task):
+    one_class = binary("toy", np.array([0, 1, 0, 0], bool), np.arange(2), np.arange(2, 4), "abcd")
     with pytest.raises(InputError, match="toy: all test rows have the same label"):
-        learning_curve(
-            binary("toy", np.array([0, 1, 0, 0], bool), np.arange(2), np.arange(2, 4)), [], {}
-        )
+        run_cell(one_class, BagOfWords(name="words"), one_class.train)
 
 
 def test_on_vectors_is_the_classifier_of_titles(task, encoder):
@@ -118,34 +116,23 @@ def test_on_vectors_is_the_classifier_of_titles(task, encoder):
     np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-12)
 
 
-def test_curve_is_the_naive_loop(task):
+def test_cells_are_those_of_the_naive_loop(task):
     vectors = np.random.default_rng(2).standard_normal((400, 8)).astype(np.float32)
     vectors[:, 0] += task.labels
-    drawn = subsamples(task, [20, 100], repeats=2)
     models = [LinearOnVectors(name="encoder", vectors=vectors), BagOfWords(name="words")]
-    curve = learning_curve(task, models, drawn)
-    assert curve.columns == ["task", "model", "size", "sample", "value", "seconds"]
-    assert len(curve) == 8
-
     truth = task.labels[task.test]
-    for row in curve.iter_rows(named=True):
-        rows = drawn[row["size"], row["sample"]]
-        features = normalize(vectors)
-        if row["model"] == "words":
-            words = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b").fit(task.titles_of(rows))
-            assert words.vocabulary_.keys() <= {"x", "milk", "2", "new", "used"}
-            assert "x" in words.vocabulary_
-            features = words.transform(task.titles).toarray()
-        plain = LogisticRegression(solver="liblinear", max_iter=1000)
-        plain.fit(features[rows], task.labels[rows])
-        expected = roc_auc_score(truth, plain.predict_proba(features[task.test])[:, 1])
-        assert row["value"] == pytest.approx(expected, abs=1e-9)
-
-    table = summarise(curve)
-    first = curve["value"][:2].to_numpy()
-    assert table.row(0)[:3] == ("toy", "encoder", 20)
-    assert table["value"][0] == pytest.approx(first.mean())
-    assert table["std"][0] == pytest.approx(first.std(ddof=1))
+    for rows in subsamples(task, [20, 100], repeats=2).values():
+        for model in models:
+            features = normalize(vectors)
+            if model.name == "words":
+                words = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b").fit(task.titles_of(rows))
+                assert words.vocabulary_.keys() <= {"x", "milk", "2", "new", "used"}
+                assert "x" in words.vocabulary_
+                features = words.transform(task.titles).toarray()
+            plain = LogisticRegression(solver="liblinear", max_iter=1000)
+            plain.fit(features[rows], task.labels[rows])
+            expected = roc_auc_score(truth, plain.predict_proba(features[task.test])[:, 1])
+            assert run_cell(task, model, rows)["value"] == pytest.approx(expected, abs=1e-9)
 
 
 def test_several_classes_and_numbers():
@@ -156,7 +143,7 @@ def test_several_classes_and_numbers():
     train, none, test = np.arange(200), np.empty(0, np.int64), np.arange(200, 300)
     model = LinearOnVectors(name="vectors", vectors=vectors)
     task = Task("c", "multiclass", (), classes, train, none, test, classes=tuple("abcd"))
-    known = train[classes[train] != 3]  # the last class has no labels: it can't be told from others
+    known = train[classes[train] != 3]  # no training row has the last class: its AUC is 0.5
     cell = run_cell(task, model, known)
     unit = normalize(vectors)
     each = []
@@ -166,7 +153,8 @@ def test_several_classes_and_numbers():
         each.append(roc_auc_score(classes[test] == k, plain.decision_function(unit[test])))
     assert cell["auc"] == pytest.approx(np.mean([*each, 0.5]))
     assert cell["value"] == cell["auc"]
-    assert 0.5 < cell["accuracy"] < 0.78  # a quarter is of the class that nobody knows
+    # a quarter of the rows has the class without training rows
+    assert 0.5 < cell["accuracy"] < 0.78
 
     numbers = vectors @ np.arange(6)
     task = Task("r", "regression", (), numbers, train, none, test)

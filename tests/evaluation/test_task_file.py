@@ -1,8 +1,9 @@
-"""Tasks from TOML: labels as a person would make them by hand, and one line for each mistake."""
+"""Tasks from TOML: labels equal to those made by hand, and one line for each mistake."""
 
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,15 +17,15 @@ ROWS = 400
 
 @pytest.fixture
 def table(tmp_path: Path) -> pl.DataFrame:
-    """Listings with all that real tables have: doubles, gaps, several kinds of labels."""
+    """Listings as in real tables: repeated titles, missing values, several kinds of labels."""
     rng = np.random.default_rng(0)
+    conditions: Any = ["new", "used", "other", None]
+    free: Any = [True, False, None]
     frame = pl.DataFrame(
         {
             "title": [f"Product no. {i % 320}" for i in range(ROWS)],
-            "condition": rng.choice(
-                ["new", "used", "other", None], ROWS, p=[0.5, 0.3, 0.1, 0.1]
-            ).tolist(),
-            "free": rng.choice([True, False, None], ROWS, p=[0.5, 0.4, 0.1]).tolist(),
+            "condition": rng.choice(conditions, ROWS, p=[0.5, 0.3, 0.1, 0.1]).tolist(),
+            "free": rng.choice(free, ROWS, p=[0.5, 0.4, 0.1]).tolist(),
             "price": rng.lognormal(3, 1, ROWS).round(2),
             "term": [f"term {(i % 320) // 8}" for i in range(ROWS)],
             "sku": np.arange(ROWS),
@@ -129,7 +130,7 @@ def test_rows_are_drawn_by_title_whatever_their_order(table: pl.DataFrame, tmp_p
     assert len(read(tmp_path, text, rows=50)[0][0].titles) == 50
     table.reverse().write_parquet(tmp_path / "listings.parquet")
     again = read(tmp_path, text)[0][0]
-    # titles at the edge may be drawn with one of their rows or another
+    # a title at the edge may be drawn with either of its rows
     assert len(set(first.titles) ^ set(again.titles)) <= 1
     assert set(read(tmp_path, text, seed=1)[0][0].titles) != set(first.titles)
 
@@ -151,7 +152,7 @@ language = "en"
     tasks, shops = read(tmp_path, text + CONDITION.format("csv") + 'sessions = "shop"\n')
     assert tasks[0].sessions == "shop"
     catalogue = shops["shop"].catalogue()
-    # validation and test titles stay out, however they are written
+    # validation and test titles are left out, however they are written
     judged = np.concatenate([tasks[0].validation, tasks[0].test])
     held_out = {title.lower() for title in tasks[0].titles_of(judged)}
     expected = [
@@ -177,8 +178,8 @@ MISTAKES = [
     ("[[task]]\nname = 'a'", "task 'a': file is missing"),
     (CONDITION.replace('kind = "binary"', 'kind = "ternary"'), "kind is 'ternary'"),
     (CONDITION + "treshold = 3", "'treshold' is unknown; did you mean threshold?"),
-    (CONDITION + "rows = 0", "rows should be 1 or more"),
-    (CONDITION + "rows = 'all'", "rows is 'all'; it should be a whole number"),
+    (CONDITION + "rows = 0", "rows is 0; it must be 1 or more"),
+    (CONDITION + "rows = 'all'", "rows is 'all'; it must be a whole number"),
     (CONDITION + "threshold = 3", "positive or threshold, not both"),
     (CONDITION + "log = true", 'log is for kind = "regression"'),
     (CONDITION.replace("positive", "negative"), "negative needs positive"),
@@ -189,10 +190,10 @@ MISTAKES = [
     (CONDITION + 'group = "seller"', "no column 'seller'"),
     (CONDITION + 'title = "name"', "no column 'name'"),
     (CONDITION.replace("listings", "gone"), "gone.parquet"),
-    (CONDITION + CONDITION, "task 'condition' is there twice"),
+    (CONDITION + CONDITION, "task 'condition' appears twice"),
     (CONDITION + 'sessions = "shop"', r"add \[sessions.shop\]"),
     (CONDITION + 'language = "xx"', "xx"),
-    ("[sessions.shop]\nevents = 'a.csv'\n" + CONDITION, "products should name a file"),
+    ("[sessions.shop]\nevents = 'a.csv'\n" + CONDITION, "products must be the name of a file"),
     ("[sessions.shop]\nevents = 'a.csv'\nproducts = 'listings.csv'\n" + CONDITION, "a.csv"),
     (
         "[sessions.shop]\nevents = 'listings.csv'\nproducts = 'listings.csv'\n" + CONDITION,
@@ -200,7 +201,7 @@ MISTAKES = [
     ),
     (
         "[sessions.shop]\nevents = 'a.csv'\nproducts = 'b.csv'\ngap = 'soon'\n" + CONDITION,
-        "gap 'soon'",
+        "`gap` is 'soon'",
     ),
     (
         CONDITION.replace('positive = ["used"]', "").replace("binary", "regression"),

@@ -1,4 +1,4 @@
-"""The interface of every model that a comparison judges."""
+"""The interface of the models in a comparison."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ from vitrina.metrics import Kind
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a model learnt from a subsample.
+    """A model after training on a subsample.
 
     Attributes
     ----------
-    predict_scores : rows of the task -> scores, float64
-        Binary: (n,), higher is more likely; multi-class: (n, k), likewise for each class;
-        regression: (n,), the predicted value.
+    predict_scores : callable
+        Takes n row numbers of the task and returns scores, float64. Binary: shape (n,), a higher
+        score means that the positive class is more likely. Multi-class: shape (n, k), one score for
+        each class. Regression: shape (n,), the predicted values.
     bytes : int
-        What has to be kept to score titles; without what `Model.prepare` made.
-    settings : settings that were found on the validation rows, for the record
+        Size of what must be kept to score titles, without what `Model.prepare` made.
+    settings : mapping of str to Any
+        Settings that were chosen on validation rows or by cross-validation, for the record.
     """
 
     predict_scores: Callable[[Rows], Scores]
@@ -36,24 +38,30 @@ class Fitted:
 
 @dataclass(frozen=True, kw_only=True)
 class Model(ABC):
-    """One way to learn a task from few labels and score its titles.
+    """A way to learn a task from few labels and to score its titles.
 
-    Small and picklable: cells run in other processes. What is costly and shared by all cells (a
-    pre-trained encoder, the vectors of titles) is made once by `prepare` and kept under `folder`.
+    Models are small and can be pickled, because cells run in other processes. `prepare` makes once
+    what is costly and shared by all cells (a pre-trained encoder, the vectors of titles), and keeps
+    it under `folder`.
 
     Attributes
     ----------
     name : str
-        As tables show it.
+        The name in tables and figures.
     folder : Path
-        Where `prepare` keeps its work, and finds it again; not part of `settings`.
+        Where `prepare` keeps its work and finds it again. It is not part of `settings`.
     max_subsamples : int or None
-        The most subsamples of a size that it is run with: a slow model may have fewer than others.
-    kinds : which tasks it can learn
-    packages : import names of what must be installed
-    needs : what it needs that titles and labels don't give ("product ids", "a GPU in practice")
-    repeatable : whether the same seed gives the same figures on the same machine
-    max_size : the most labels it is run with, None for no limit
+        Maximum number of subsamples of each size; a slow model may have fewer than the others.
+    kinds : frozenset of str
+        The kinds of tasks that the model can learn.
+    packages : tuple of str
+        Import names of the packages that must be installed.
+    needs : str
+        What the model needs besides titles and labels ("product ids", "a GPU in practice").
+    repeatable : bool
+        Whether the same seed gives the same figures on the same machine.
+    max_size : int or None
+        Maximum number of labels; None for no limit.
     """
 
     name: str
@@ -67,44 +75,65 @@ class Model(ABC):
     max_size: ClassVar[int | None] = None
 
     def settings(self) -> dict[str, Any]:
-        """All that its figures depend on beside task, rows and seed, as plain values: they are
-        part of what identifies a cached cell."""
-        own = (f.name for f in fields(self) if f.name not in ("name", "folder", "max_subsamples"))
-        return {"model": type(self).__name__, **{name: getattr(self, name) for name in own}}
+        """Return everything but task, rows and seed that the figures depend on, as plain values.
+
+        The settings are part of the key of a cached cell.
+        """
+        # the name is for people, and the folder and the number of subsamples change no figure
+        settings: dict[str, Any] = {"model": type(self).__name__}
+        for attribute in fields(self):
+            if attribute.name not in ("name", "folder", "max_subsamples"):
+                settings[attribute.name] = getattr(self, attribute.name)
+        return settings
 
     def suits(self, task: Task) -> bool:
-        """Whether it can learn this task."""
+        """Return whether the model can learn this task."""
         return task.kind in self.kinds
 
     def check(self) -> None:
-        """Raise InputError for what can be known to fail before anything expensive starts."""
+        """Raise InputError for anything that is sure to fail, before expensive work starts."""
         for package in self.packages:
             if find_spec(package) is None:
                 raise MissingExtraError(package, "baselines")
 
     def repeats(self, size: int) -> int:
-        """How many seeds of it are averaged on each subsample of this size."""
+        """Return the number of seeds that are averaged on each subsample of this size."""
         return 1
 
     def prepare(self, tasks: Sequence[Task], *, quiet: bool = False) -> dict[str, float]:
-        """Make, once, what all cells of these tasks share, unless it is there already.
+        """Make what all cells of these tasks share, unless it was made before.
+
+        Parameters
+        ----------
+        tasks : sequence of Task
+        quiet : bool, default False
+            Show no progress.
 
         Returns
         -------
-        what it cost, as far as it applies: pretraining_minutes, titles_per_second (from titles to
-        vectors), bytes (of the encoder)
+        dict of str to float
+            Costs, as far as they apply: "pretraining_minutes", "titles_per_second" (from titles to
+            vectors) and "bytes" (size of the encoder).
         """
         return {}
 
     @abstractmethod
     def fit(self, task: Task, rows: Rows, seed: int) -> Fitted:
-        """Learn from these rows; settings may be chosen on `task.validation`, never on the test."""
+        """Train on these rows.
+
+        Settings may be chosen on `task.validation`, never on the test rows.
+        """
 
 
 class VectorModel(Model):
-    """A model that knows titles by vectors that learnt nothing of the task."""
+    """A model with vectors of titles that don't depend on the task's labels."""
 
     @abstractmethod
     def vectors(self, task: Task) -> Any:
-        """Vectors of all titles of a prepared task at unit length, (n, d), dense or sparse: their
-        products are cosines."""
+        """Return the vectors of all titles of a prepared task.
+
+        Returns
+        -------
+        ndarray or sparse matrix of shape (n, d)
+            Vectors of unit length: their inner products are cosines.
+        """

@@ -1,4 +1,4 @@
-"""A shop's events and products, for models that pre-train on them."""
+"""The events and products of a shop, for models that are pre-trained on them."""
 
 from __future__ import annotations
 
@@ -14,29 +14,36 @@ from vitrina.data.catalogue import Catalogue, CatalogueColumns, read_catalogue
 from vitrina.data.sessions import EventColumns, Sessions, sessionize
 from vitrina.data.tables import readable, scan
 from vitrina.errors import error_prefix
-from vitrina.evaluation.protocol import unit_hash
 from vitrina.files import file_digest
+from vitrina.hashing import unit_hash
 from vitrina.text.normalize import Normalizer
 
 HELD_OUT_USERS = 20
-"""Of so many users of a shop, pre-training doesn't meet one."""
+"""One user in this many is held out of pre-training."""
 
 
 @dataclass(frozen=True)
 class Shop:
-    """Sessions of a shop that models may be pre-trained on: where they lie and how to read them.
+    """The sessions of a shop on which models may be pre-trained: the files and how to read them.
+
+    Pre-training sees neither the titles in `held_out` nor a random selection of one user in
+    `HELD_OUT_USERS`. The visits of those users are the test sessions for retrieval.
 
     Attributes
     ----------
     name : str
-    events, products : files
-    gap : the longest pause within a session
-    language : of the titles, None if unknown
-    held_out : normal forms of titles
-        The validation and test titles of the tasks, which pre-training must not see: `catalogue`
-        lacks their products.
-
-    Nor does it meet one user in `HELD_OUT_USERS`, at random: what they visit judges retrieval.
+    events, products : tuple of Path
+        Files.
+    gap : str
+        The longest pause within a session.
+    language : str or None
+        Language of the titles; None if it is unknown.
+    event_columns : EventColumns
+        Names of the columns of `events`.
+    catalogue_columns : CatalogueColumns
+        Names of the columns of `products`.
+    held_out : frozenset of str
+        Normalised validation and test titles of the tasks. `catalogue` leaves out their products.
     """
 
     name: str
@@ -50,26 +57,29 @@ class Shop:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the files, how they are read and what is held out of them, in hexadecimal."""
+        """SHA-256 of the files, how they are read and what is held out, in hexadecimal."""
         columns = asdict(self.event_columns), asdict(self.catalogue_columns)
+        # by content: a copy of the files elsewhere has the same digest
         files = [file_digest(file) for file in (*self.events, *self.products)]
         content = repr((files, len(self.events), self.gap, self.language, columns))
         content += f"1 user in {HELD_OUT_USERS} held out"
-        content += "\n".join(self._banned(self.full_catalogue()))
+        # only titles of the catalogue: other held-out titles change nothing
+        content += "\n".join(self._held_out_titles(self.full_catalogue()))
         return hashlib.sha256(content.encode()).hexdigest()
 
     def catalogue(self) -> Catalogue:
-        """The products, without those whose titles are held out."""
+        """Read the products, without those that have a held-out title."""
         catalogue = self.full_catalogue()
-        banned = self._banned(catalogue)
-        return catalogue.without_titles(banned) if banned else catalogue
+        titles = self._held_out_titles(catalogue)
+        return catalogue.without_titles(titles) if titles else catalogue
 
     def full_catalogue(self) -> Catalogue:
-        """All products, whether or not their titles are held out."""
+        """Read all products, also those that have a held-out title."""
         return read_catalogue(list(self.products), self.catalogue_columns)
 
-    def _banned(self, catalogue: Catalogue) -> list[str]:
-        """The catalogue's titles that are held out, as they are written there."""
+    def _held_out_titles(self, catalogue: Catalogue) -> list[str]:
+        """Return the held-out titles as they are written in the catalogue."""
+        # held-out titles are normalised, and so match however a title is written
         keys = Normalizer(self.language)(catalogue.titles)
         titles = zip(catalogue.titles, keys, strict=True)
         return [title for title, key in titles if key in self.held_out]
@@ -77,19 +87,33 @@ class Shop:
     def sessions(
         self, catalogue: Catalogue | None, max_products: int = 10, *, held_out: bool = False
     ) -> Sessions:
-        """Sessions of the catalogue's products; of all products, whatever they are, for None.
+        """Read the sessions of the users for pre-training, or of the held-out users.
 
-        Of the users that pre-training may meet, or of the others.
+        Parameters
+        ----------
+        catalogue : Catalogue or None
+            Visits of other products are left out; None keeps the visits of all products.
+        max_products : int, default 10
+            Number of products that are kept of a session.
+        held_out : bool, default False
+            Return the sessions of the held-out users instead.
+
+        Returns
+        -------
+        Sessions
         """
-        files, user = list(self.events), pl.col(self.event_columns.user)
+        files = list(self.events)
+        user = pl.col(self.event_columns.user)
         events = scan(files, "events")
         with readable(files):
             users = events.select(user.unique()).collect().to_series().drop_nulls()
+        # sorted by hash: the held-out users don't depend on the order of the events
         order = np.argsort([unit_hash("users", str(name)) for name in users], kind="stable")
-        others = user.is_in(users.gather(order[: len(users) // HELD_OUT_USERS]).implode())
+        held_out_users = users.gather(order[: len(users) // HELD_OUT_USERS])
+        is_held_out = user.is_in(held_out_users.implode())
         with error_prefix(f"[sessions.{self.name}]"):
             return sessionize(
-                events.filter(others if held_out else ~others),
+                events.filter(is_held_out if held_out else ~is_held_out),
                 self.gap,
                 max_products,
                 columns=self.event_columns,

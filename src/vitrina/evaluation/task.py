@@ -16,23 +16,30 @@ Part: TypeAlias = Literal["train", "validation", "test"]
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Titles, their labels and a split: everything that a model may know of a task.
+    """Titles, their labels and a split: everything that a model may know about a task.
 
     Attributes
     ----------
     name : str
-    kind : "binary", "multiclass" or "regression"
-    titles : n strings
-    labels : (n,) bool, int64 (index into `classes`) or float64, by kind
-    train, validation, test : row numbers, int64
-        No title may have rows in two of them: see `split_titles`.
+    kind : {"binary", "multiclass", "regression"}
+    titles : sequence of str of length n
+    labels : ndarray of shape (n,), bool, int64 or float64
+        Binary: bool. Multi-class: int64, index into `classes`. Regression: float64.
+    train, validation, test : ndarray of int64
+        Row numbers of each part. All rows of a title are in the same part, see
+        `vitrina.evaluation.protocol.split_titles`.
     split : str
-        What stays together: "title", or the name of a group column.
-    classes : names of the classes of a multi-class task
-    products : n product ids or None; None where the table has none
-    categories : n categories or None, known when a title is scored; None where the table has none
-    sessions : name of the sessions of the task's own shop, "" if there are none
-    note : what a reader of the results must know
+        What the split keeps together: "title", or the name of a group column.
+    classes : sequence of str
+        Names of the classes of a multi-class task.
+    products : sequence of (str or None) of length n, optional
+        Product ids; None if the table has none.
+    categories : sequence of (str or None) of length n, optional
+        Categories, which are known when a title is scored; None if the table has none.
+    sessions : str
+        Name of the sessions of the task's own shop; "" if there are none.
+    note : str
+        What a reader of the results must know.
     """
 
     name: str
@@ -51,8 +58,9 @@ class Task:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all that results can depend on, in hexadecimal."""
+        """SHA-256 of everything that results can depend on, in hexadecimal."""
         content = hashlib.sha256(f"{self.kind}\0{self.split}\0{self.sessions}".encode())
+        # separators that don't occur in titles: different columns never give the same bytes
         for column in (self.titles, self.classes, self.products or (), self.categories or ()):
             content.update("\0".join(f"{value}" for value in column).encode() + b"\1")
         for array in (self.labels, self.train, self.validation, self.test):
@@ -60,10 +68,10 @@ class Task:
         return content.hexdigest()
 
     def rows(self, part: Part) -> Rows:
-        """Row numbers of a part of the split."""
+        """Return the row numbers of a part of the split."""
         rows: Rows = getattr(self, part)
         return rows
 
     def titles_of(self, rows: Rows) -> list[str]:
-        """The titles of some rows, in their order."""
+        """Return the titles of the given rows, in their order."""
         return [self.titles[row] for row in rows]
