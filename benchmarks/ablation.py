@@ -1,11 +1,11 @@
-"""What each part of the default recipe is worth: the tables of docs/results/ablation.md.
+"""Ablation of the default recipe: the tables of docs/results/ablation.md.
 
     python benchmarks/ablation.py build/report/cache
 
-Each change to the recipe is pre-trained with three seeds and judged on validation rows of the
-standing report's tasks (tables in build/tables are from prepare.py), the vectors alone and with
-words beside them. What is done stays in the folder, which may be the standing report's: the same
-command goes on.
+Each variant of the recipe is pre-trained with three seeds and evaluated on the validation rows of
+the standing report's tasks, with the vectors alone and with words. `prepare.py` makes the tables in
+build/tables. Finished work stays in the folder, which may be the cache of the standing report. The
+same command continues a run that was stopped.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from vitrina.evaluation.task import Task
 from vitrina.evaluation.task_file import read_tasks
 
 SEEDS = (0, 1, 2)
-SAMPLES = {100: 5, 1_000: 2, 10_000: 1}  # one subsample of 10,000 labels says what five would
+SAMPLES = {100: 5, 1_000: 2, 10_000: 1}  # large subsamples differ little from each other
 Changes = Mapping[str, Mapping[str, Any]]
 RECIPE: Changes = MappingProxyType({"the recipe: BYOL and SimCLR, α = 0.5": {}})
 OBJECTIVES: Changes = MappingProxyType(
@@ -50,18 +50,20 @@ PARTS: Changes = MappingProxyType(
 
 def main(out: Path) -> None:
     tasks, shops = read_tasks(Path(__file__).with_name("tasks.toml"))
-    tasks = [task for task in tasks if task.kind == "binary"]  # fifteen classes take fifteen fits
+    # a task of fifteen classes takes fifteen fits
+    tasks = [task for task in tasks if task.kind == "binary"]
     contexts = [ModelContext(out, shops, seed=seed) for seed in SEEDS]
     tasks_of = {shop: [task for task in tasks if task.sessions == shop] for shop in shops}
     table(contexts, tasks_of["complete-journey"] + tasks_of["open-ecommerce"], OBJECTIVES)
-    # eBay's tasks: with its own listings beside the other shop's sessions, and without
-    table(contexts, tasks_of["ebay"], RECIPE)
-    table(contexts, [replace(task, sessions="open-ecommerce") for task in tasks_of["ebay"]], RECIPE)
+    # eBay's tasks: pre-trained on both shops, and on Open e-commerce alone
+    ebay = tasks_of["ebay"]
+    table(contexts, ebay, RECIPE)
+    table(contexts, [replace(task, sessions="open-ecommerce") for task in ebay], RECIPE)
     table(contexts, tasks_of["open-ecommerce"], PARTS)
 
 
 def table(contexts: Sequence[ModelContext], tasks: Sequence[Task], changes: Changes) -> None:
-    """Mean AUC over the tasks, its mean and standard deviation over the seeds."""
+    """Print the mean AUC over the tasks: its mean and standard deviation over the seeds."""
     columns = [f"{kind}, {size:,}" for kind in ("alone", "with words") for size in SAMPLES]
     print(f"\n| {len(tasks)} tasks | {' | '.join(columns)} | minutes |")
     print("|---" * (len(columns) + 2) + "|")
@@ -71,13 +73,15 @@ def table(contexts: Sequence[ModelContext], tasks: Sequence[Task], changes: Chan
             context.encoder_model(f"words {context.seed}", use_words=True, **settings)
             for context in contexts
         ]
-        found = [
-            CellRunner(contexts[0].folder, tasks, [size], samples, 0, default_threads(), False).run(
-                [*alone, *words], "validation"
+        results = []
+        for size, samples in SAMPLES.items():
+            runner = CellRunner(
+                contexts[0].folder, tasks, [size], samples, 0, default_threads(), False
             )
-            for size, samples in SAMPLES.items()
-        ]
-        cells = pl.concat(found, how="diagonal_relaxed")
+            results.append(runner.run([*alone, *words], "validation"))
+
+        # over the subsamples first, so that every task has the same weight
+        cells = pl.concat(results, how="diagonal_relaxed")
         means = cells.group_by("model", "size", "task", "split").agg(pl.col("value").mean())
         means = means.group_by("model", "size").agg(pl.col("value").mean())
         figures = []
@@ -90,7 +94,7 @@ def table(contexts: Sequence[ModelContext], tasks: Sequence[Task], changes: Chan
 
 
 def minutes(models: Sequence[FrozenEncoder], tasks: Sequence[Task]) -> str:
-    """How long one pre-training takes."""
+    """Return the mean duration of one pre-training."""
     folders = {model.encoder_of(task) for model in models for task in tasks}
     taken = [TitleEncoder.load(f).weights.training.get("minutes", 0.0) for f in folders]
     return f"{sum(taken) / len(taken):.1f}" if any(taken) else "–"

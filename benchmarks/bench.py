@@ -1,4 +1,4 @@
-"""What the benchmarks share: rounds by turns, medians, one list of results."""
+"""Shared code of the benchmarks: alternating rounds, medians, and one list of results."""
 
 from __future__ import annotations
 
@@ -21,20 +21,24 @@ from vitrina.files import write_json
 RESULTS = Path(__file__).with_name("results.json")
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 OURS = "vitrina"
-# Of this process alone: getrusage's peak is the parent's, where that was larger.
+# The peak memory of this process; getrusage would give the parent's if that is larger.
 PEAK = """
 import re
 status = open("/proc/self/status").read()
 print(int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) / 1024, flush=True)
 """
-# At the end, without what is a file's and can be let go at any time.
+# The memory at the end, without mapped files, which the system can take back at any time.
 OWN = PEAK.replace("VmHWM", "RssAnon")
-Work: TypeAlias = tuple[float, Callable[[], object]]  # how many items, and what handles them
+Work: TypeAlias = tuple[float, Callable[[], object]]
+"""A number of items, and a function that processes them."""
 
 
 def by_turns(contenders: Mapping[str, Work], rounds: int) -> dict[str, list[float]]:
-    """Items a second of each contender: each once a round, so that what else the machine does falls
-    on all of them alike; with caches and memory as a run of its own before has left them."""
+    """Measure the items per second of each contender.
+
+    Each round runs every contender once, so that other load on the machine affects all of them
+    equally. An untimed run precedes every timed one, to warm caches and memory.
+    """
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, (items, work) in contenders.items():
@@ -48,8 +52,11 @@ def by_turns(contenders: Mapping[str, Work], rounds: int) -> dict[str, list[floa
 def by_turns_apart(
     contenders: Mapping[str, Callable[[], Work]], rounds: int
 ) -> dict[str, list[float]]:
-    """`by_turns`, each contender made and run in a process of its own, so that none's threads,
-    memory or imports are in another's way. One that lacks a package is left out."""
+    """Do the same as `by_turns`, with each contender in its own process.
+
+    Threads, memory and imports of one contender then don't affect the others. A contender that
+    lacks a package is left out.
+    """
     context = multiprocessing.get_context("spawn")
     rates: dict[str, list[float]] = {}
     pipes, workers = {}, []
@@ -57,14 +64,14 @@ def by_turns_apart(
         pipe, theirs = context.Pipe()
         workers.append(context.Process(target=_contend, args=(make, theirs)))
         workers[-1].start()
-        items = pipe.recv()  # made, and run once
+        items = pipe.recv()  # arrives after the warm-up run
         if isinstance(items, str):
             print(f"left out: {items}", file=sys.stderr)
         else:
             pipes[name], rates[name] = (pipe, items), []
     for _ in range(rounds):
         for name, (pipe, items) in pipes.items():
-            time.sleep(0.3)  # until the one before has stopped waiting for more work
+            time.sleep(0.3)  # threads of the previous contender spin for a while
             pipe.send(None)
             rates[name].append(items / pipe.recv())
     for worker in workers:
@@ -74,6 +81,7 @@ def by_turns_apart(
 
 
 def _contend(make: Callable[[], Work], pipe: Any) -> None:
+    """Run a contender whenever the pipe asks for it, and send the seconds."""
     try:
         items, work = make()
     except ModuleNotFoundError as error:
@@ -91,7 +99,7 @@ def _contend(make: Callable[[], Work], pipe: Any) -> None:
 def compare(
     name: str, rates: Mapping[str, list[float]], unit: str, goals: dict[str, float]
 ) -> None:
-    """Record the ratio of our rate to each peer's, round by round; its median is the figure."""
+    """Record the ratio of our rate to each peer's: the median over the rounds."""
     ours = rates[OURS]
     for peer, theirs in rates.items():
         if peer != OURS:
@@ -118,13 +126,16 @@ def record(
     goal: float | None = None,
     at_most: bool = False,
 ) -> None:
-    """Print a figure and put it into results.json, in the place of an earlier one of its name.
+    """Print a figure and write it to results.json, where it replaces one with the same name.
 
-    The goal is one for the median of `ratios` where there are any, else for `value`.
+    The goal is for the median of `ratios` if there are any, else for `value`. It is a lower bound
+    unless `at_most`.
     """
     ratio = statistics.median(ratios) if ratios else None
     figure = value if ratio is None else ratio
-    met = None if goal is None else (figure <= goal if at_most else figure >= goal)
+    met = None
+    if goal is not None:
+        met = figure <= goal if at_most else figure >= goal
     row: dict[str, Any] = {
         "name": name,
         "value": rounded(value),
@@ -140,14 +151,18 @@ def record(
         "command": "python benchmarks/" + " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
     rows = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else []
-    write_json(RESULTS, sorted([r for r in rows if r["name"] != name] + [row], key=by_name))
+    others = [other for other in rows if other["name"] != name]
+    write_json(RESULTS, sorted([*others, row], key=by_name))
+
     shown = f"{name}: {value:,.4g} {unit}"
     if ratio is not None and ratios:
         shown += (
             f", {peer_value:,.4g} of {peer}: {ratio:.3g}× ({min(ratios):.3g}-{max(ratios):.3g})"
         )
     if goal is not None:
-        shown += f" [goal {'≤' if at_most else '≥'} {goal:g}: {'met' if met else 'NOT met'}]"
+        relation = "≤" if at_most else "≥"
+        outcome = "met" if met else "NOT met"
+        shown += f" [goal {relation} {goal:g}: {outcome}]"
     print(shown, flush=True)
 
 
@@ -156,8 +171,15 @@ def by_name(row: dict[str, Any]) -> str:
 
 
 def fresh_process(program: str, *arguments: Path, memory: str = PEAK) -> tuple[float, float]:
-    """Run a Python program in a process of its own: seconds from start until its work is done (not
-    until the interpreter has put itself away), MiB at its peak."""
+    """Run a Python program in a new process.
+
+    Returns
+    -------
+    seconds : float
+        From the start to the end of the program's work, without the exit of the interpreter.
+    memory : float
+        In MiB, as `memory` measures it: the peak by default.
+    """
     command = [sys.executable, "-c", program + memory, *map(str, arguments)]
     start = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -173,6 +195,7 @@ def rounded(value: float | None) -> float | None:
 
 
 def versions(peer: str | None) -> dict[str, str]:
+    """Return the versions of vitrina and of the peer's packages."""
     packages = {
         "model2vec": ["model2vec"],
         "fastText": ["fasttext-numpy2"],
@@ -193,7 +216,7 @@ def versions(peer: str | None) -> dict[str, str]:
 
 
 def catalogues() -> dict[str, list[str]]:
-    """Titles by source: long and short ones of the development data, else a package's."""
+    """Return titles by source: long and short ones, or those of a package without shared data."""
     if not SHARED.exists():
         products = load_public_dataset("completejourney").products.collect()
         return {"Complete Journey": products["title"].drop_nulls().to_list()}

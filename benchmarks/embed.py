@@ -1,8 +1,8 @@
-"""A catalogue of any size from Parquet to Parquet, by the command line: rate and peak memory.
+"""Embed a catalogue from Parquet to Parquet with the command line: rate and peak memory.
 
     python benchmarks/embed.py [ROWS]
 
-Ten million rows write 20 GB; give fewer where there is no room.
+Ten million rows write 20 GB. Give a smaller number if there is less disk space.
 """
 
 from __future__ import annotations

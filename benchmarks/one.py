@@ -1,4 +1,4 @@
-"""One title at a time, as a service has them; and a fresh process's first vector.
+"""Latency of one title at a time, as in a service, and of the first vector of a new process.
 
 python benchmarks/one.py
 """
@@ -50,8 +50,9 @@ def latency(source: str, encoder: TitleEncoder, titles: list[str]) -> None:
 
 
 def cold_start(encoder: Path) -> None:
-    # the first may compile
-    seconds, peaks = zip(*[fresh_process(FIRST, encoder) for _ in range(8)][1:], strict=True)
+    runs = [fresh_process(FIRST, encoder) for _ in range(8)]
+    # the first run may compile
+    seconds, peaks = zip(*runs[1:], strict=True)
     name = "a fresh process: import, load, encode one title"
     record(f"{name}, median", statistics.median(seconds), "s", goal=0.7, at_most=True)
     record(f"{name}, memory", max(peaks), "MiB", goal=250, at_most=True)

@@ -1,10 +1,10 @@
-"""Tables of the standing report from the raw data: labels, and what pre-training may see.
+"""Make the tables of the standing report from the raw data: labels and pre-training data.
 
     python benchmarks/prepare.py ../shared/data build/tables
 
-Of Open e-commerce pre-training sees none of the tasks' products at all; of The Complete Journey and
-of eBay it sees those of training titles (`vitrina evaluate` holds out the others). eBay's listings
-have no visitors: listings that were found with the same words are taken for a session.
+Pre-training on Open e-commerce sees none of the tasks' products. Pre-training on The Complete
+Journey and on eBay sees the products of training titles; `vitrina evaluate` holds out the others.
+eBay's listings have no visits: listings that were found by the same search are used as a session.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ import polars as pl
 from vitrina.data.catalogue import read_catalogue
 from vitrina.data.sources import completejourney_tables, load_public_dataset
 from vitrina.demo.run import product_table
-from vitrina.evaluation.protocol import split_titles, unit_hash
+from vitrina.evaluation.protocol import split_titles
 from vitrina.files import atomic_path
+from vitrina.hashing import unit_hash
 from vitrina.text.normalize import Normalizer
 
-TASKS_SHARE = 0.2  # of Open e-commerce's titles
-PAGE = 8  # listings of a search on eBay that are one session
-# Stand-in for listings that a marketplace forbids: the categories that need a licence, are sold to
-# adults only, or that couriers refuse.
+TASKS_SHARE = 0.2  # share of Open e-commerce's titles that are for the tasks
+PAGE = 8  # listings of an eBay search in one session
+# Categories that need a licence, that are sold to adults only, or that couriers refuse. They stand
+# for listings that a marketplace forbids.
 RESTRICTED = [
     "MEDICATION",
     "OTC_MEDICATION",
@@ -81,7 +82,7 @@ def open_ecommerce(data: Path, out: Path) -> None:
     tasks = products[parts["tasks"]].join(facts, on="product_id", how="left", maintain_order="left")
     write(
         tasks.with_columns(restricted=pl.col("category").is_in(RESTRICTED)).with_columns(
-            # given away or bought with points: no price to predict
+            # products that were free or bought with points have no price to predict
             log_price_usd=pl.when(pl.col("price") > 0).then(pl.col("price")).log()
         ),
         out / "open_ecommerce_tasks.parquet",
@@ -94,8 +95,11 @@ def open_ecommerce(data: Path, out: Path) -> None:
 
 
 def ebay(data: Path, out: Path) -> None:
-    """Weak sessions: a search term is a user, who sees a page of its listings a day, in an order
-    that only the titles decide; the term is their category too."""
+    """Make weak sessions from searches.
+
+    A search term is a user, who visits one page of its listings per day. The order of the listings
+    depends on their titles alone. The term is also their category.
+    """
     listings = pl.read_parquet(data / "listings.parquet").drop_nulls(["title", "search_term"])
     order = [unit_hash("page", title) for title in listings["title"]]
     listings = listings.with_columns(order=pl.Series(order)).sort("search_term", "order")
@@ -105,7 +109,7 @@ def ebay(data: Path, out: Path) -> None:
     )
     write(products, out / "ebay_products.parquet")
     events = listings.select(
-        # numbers that no user of Open e-commerce has, whose events these join
+        # these events are joined with Open e-commerce's, so their user numbers must differ
         user=1_000_000 + pl.col("search_term").rank("dense").cast(pl.Int32),
         product_id=products["product_id"],
         timestamp=pl.date(2020, 1, 1) + pl.duration(days=number.over("search_term") // PAGE),
@@ -137,7 +141,7 @@ def complete_journey(out: Path) -> None:
 
 
 def mercado_libre(data: Path, out: Path) -> None:
-    """Goods, described in Spanish: no houses, no services, not the Brazilian site."""
+    """Keep goods with Spanish titles: no houses, no services, and not the Brazilian site."""
     listings = pl.read_parquet(data / "listings_multisite.parquet")
     kept = ~pl.col("category").is_in(["Inmuebles", "Servicios"]) & (pl.col("site") != "MLB")
     write(listings.filter(kept), out / "mercado_libre_tasks.parquet")

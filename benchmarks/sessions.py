@@ -1,9 +1,9 @@
-"""Events to sessions, from a Parquet file to sessions on disk: rate and peak memory.
+"""Sessions from a Parquet file of events to files on disk: rate and peak memory.
 
     python benchmarks/sessions.py [EVENTS]
 
-A fifth as many users as events, a million products, some much more popular than others; events lie
-in the order of time, as a log does. The peer is the plain way in pandas.
+There are a fifth as many users as events, and a million products, some of them much more popular
+than others. Events are in the order of time, as in a log. The peer is straightforward pandas code.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from bench import OURS, compare, fresh_process, record
 
 EVENTS = int(sys.argv[1]) if len(sys.argv) > 1 else 50_000_000
-PLAIN = 3_000_000  # events for both ways: the plain one would take minutes over all
+PLAIN = 3_000_000  # events of the comparison with pandas, which would take minutes for all
 
 SESSIONIZE = """
 import sys
@@ -52,7 +52,8 @@ def main() -> None:
         folder = Path(name)
         write(folder / "all.parquet", EVENTS)
         files = folder / "all.parquet", folder / "all"
-        took, peaks = zip(*[fresh_process(SESSIONIZE, *files) for _ in range(5)], strict=True)
+        runs = [fresh_process(SESSIONIZE, *files) for _ in range(5)]
+        took, peaks = zip(*runs, strict=True)
         title = f"{EVENTS:,} events, Parquet to sessions"
         record(f"{title}, median of 5", EVENTS / statistics.median(took), "events/s", goal=3e6)
         record(f"{title}, slowest of 5", EVENTS / max(took), "events/s")
@@ -64,19 +65,19 @@ def main() -> None:
                 seconds, _ = fresh_process(program, folder / "some.parquet", folder / way)
                 rates[way].append(PLAIN / seconds)
         lengths = [np.load(folder / f"{way}.offsets.npy")[-1] for way in rates]
-        assert lengths[0] == lengths[1], lengths  # the same visits are kept
+        assert lengths[0] == lengths[1], lengths  # both keep the same number of visits
         compare(f"{PLAIN:,} events, Parquet to sessions", rates, "events/s", {})
 
 
 def write(path: Path, events: int) -> None:
-    """Events by the million, so that making them takes little memory."""
+    """Write random events, five million at a time to save memory."""
     rng = np.random.default_rng(0)
     users = max(1, events // 5)
     schema = pa.schema({"user": pa.int64(), "timestamp": pa.int64(), "product_id": pa.int64()})
     with pq.ParquetWriter(path, schema) as writer:
         for start in range(0, events, 5_000_000):
             n = min(5_000_000, events - start)
-            # a user comes back soon: sessions of a few visits
+            # users come back soon, which makes sessions of a few visits
             first = rng.integers(0, users, n)
             again = np.where(rng.random(n) < 0.7, np.roll(first, rng.integers(1, 20)), first)
             time = 1_700_000_000 + (start + np.arange(n)) // 50

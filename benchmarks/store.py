@@ -1,10 +1,11 @@
-"""Memory of training on many events: sessions stay on disk, so it is that of a batch. Pages of
-mapped files don't count: the system takes them back when it needs them.
+"""Memory of training on many events.
 
     python benchmarks/store.py [EVENTS]
 
-Sessions of ten products, made up, in the layout that `vitrina train` trains from; the peer has a
-hundredth of the sessions, of the same catalogue.
+Sessions stay on disk, so training needs the memory of one batch only. Pages of mapped files are not
+counted, because the system can take them back. The sessions are synthetic, with ten products each,
+in the layout that `vitrina train` uses. The baseline has a hundredth of the sessions and the same
+catalogue.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from vitrina.pretraining.dataset import TrainingData
 from vitrina.ragged import Ragged
 
 EVENTS = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000_000
-TEN = 10  # products a session
-PAIRS = TEN * (TEN - 1) // 2
+PRODUCTS = 10  # products per session
+PAIRS = PRODUCTS * (PRODUCTS - 1) // 2  # pairs per session
 
 TRAIN = """
 import sys
@@ -33,7 +34,7 @@ import torch
 from vitrina import preset
 from vitrina.pretraining.batches import Batches
 from vitrina.pretraining.dataset import TrainingData
-from vitrina.pretraining.loop import Trainer
+from vitrina.pretraining.trainer import Trainer
 data = TrainingData.load(Path(sys.argv[1]))
 settings = preset("default", batch_size=128)
 batches = Batches(data, settings)
@@ -58,13 +59,14 @@ def main() -> None:
     for events in (EVENTS // 100, EVENTS):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name) / "data"
-            few = Ragged(rows[:TEN], np.array([0, TEN]))
-            parts = few, np.array([0, PAIRS]), views, tokenizer(titles), category
+            # save the data with one session, then replace the arrays of the sessions
+            one = Ragged(rows[:PRODUCTS], np.array([0, PRODUCTS]))
+            parts = one, np.array([0, PAIRS]), views, tokenizer(titles), category
             TrainingData(*parts, names, tokenizer).save(folder)
-            sessions = events // TEN
-            write(folder / "session_offsets.npy", np.int64, sessions + 1, lambda at: at * TEN)
+            sessions = events // PRODUCTS
+            write(folder / "session_offsets.npy", np.int64, sessions + 1, lambda at: at * PRODUCTS)
             write(folder / "pair_ends.npy", np.int64, sessions + 1, lambda at: at * PAIRS)
-            # such a step walks through the whole catalogue before it repeats a product
+            # with this factor, all products occur before one is repeated
             write(folder / "sessions.npy", np.int32, events, lambda at: at * 48_271 % len(rows))
             _, peaks[events] = fresh_process(TRAIN, folder, memory=OWN)
     figure = f"training on {EVENTS:,} events, memory"
@@ -74,7 +76,7 @@ def main() -> None:
 
 
 def write(path: Path, dtype: type, size: int, values: Callable[[Ints], Ints]) -> None:
-    """An array that is too large to be made at once."""
+    """Write an array that is too large for memory, part by part."""
     array = np.lib.format.open_memmap(path, "w+", dtype, (size,))
     for start in range(0, size, 10_000_000):
         part = np.arange(start, min(start + 10_000_000, size))

@@ -1,11 +1,11 @@
-"""Pairs a second of training: against the same objective pair by pair in plain PyTorch; the share
-of the machine's peak; where a step's time goes.
+"""Training speed in pairs per second, its share of the machine's peak, and the time of each part.
 
     python benchmarks/train.py [--quick]
 
-The peer encodes both products of every pair, as the paper's equations read: Embedding + Conv1d +
-max over padded batches, 4,096 pairs a step (512 with --quick). Both do forward, backward, an AdamW
-step and the moving average. Steps alternate.
+The peer is the same objective in plain PyTorch. It encodes both products of every pair, as the
+paper's equations are written: Embedding, Conv1d and max over padded batches, with 4,096 pairs per
+step (512 with --quick). Both do the forward and backward pass, an AdamW step and the moving
+average. Their steps alternate.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from vitrina.ragged import Ragged, offsets_of
 
 QUICK = "--quick" in sys.argv
 ROUNDS = 3 if QUICK else 5
-PAIRS = 512 if QUICK else 4096  # of the peer's step: the paper's
+PAIRS = 512 if QUICK else 4096  # pairs per step of the peer; 4,096 as in the paper
 STEPS = 20 if QUICK else 200
-EPOCH = 12_400_000  # the paper's pairs (A.1)
+EPOCH = 12_400_000  # pairs per epoch in the paper (A.1)
 
 
 class PlainEncoder(nn.Module):
-    """Kim's Text CNN as one would write it."""
+    """Kim's Text CNN in plain PyTorch."""
 
     def __init__(self, pieces: int) -> None:
         super().__init__()
@@ -51,8 +51,11 @@ class PlainEncoder(nn.Module):
         self.convolutions = nn.ModuleList(nn.Conv1d(512, 128, width) for width in (2, 3, 4, 5))
 
     def forward(self, titles: list[Tensor]) -> Tensor:
-        """Titles of like length share a padded batch, small enough for the cache; a thousand take
-        their embeddings at once: six times as fast as one padded batch of all."""
+        """Encode titles in padded batches of similar lengths.
+
+        The batches are small enough for the cache, and a thousand titles look up their embeddings
+        at once. This is six times as fast as one padded batch of all titles.
+        """
         order = torch.tensor([len(title) for title in titles]).argsort()
         pooled = []
         for some in torch.split(order, 1024):
@@ -116,7 +119,7 @@ class Plain:
 
 
 def main() -> None:
-    # equations 1 to 4 as they stand, which the peer has too
+    # equations 1 to 4 without additions, as in the peer
     settings = preset(
         "default",
         language="en",
@@ -129,18 +132,20 @@ def main() -> None:
     catalogue = read_catalogue(journey.products)
     sessions = sessionize(journey.events, journey.gap, product_ids=catalogue.product_ids)
     groceries = TrainingData.prepare(catalogue, sessions, settings)
-    worlds: list[tuple[str, TrainingData, int, float | None]]
-    worlds = [("The Complete Journey", groceries, sessions_for(4096, groceries), None)]
+    # name, data, sessions per step and goal
+    cases: list[tuple[str, TrainingData, int, float | None]]
+    cases = [("The Complete Journey", groceries, sessions_for(4096, groceries), None)]
     if SHARED.exists():
         shop = open_ecommerce(settings)
         tens = in_tens(shop)
-        worlds += [
+        cases += [
             ("Open e-commerce", shop, sessions_for(4096, shop), 12.0),
             ("sessions of 10", tens, sessions_for(4096, tens), 50.0),
             ("sessions of 10", tens, 400, 50.0),
         ]
-    with faster_torch():  # as `train` does; the peer gains by it too
-        for source, data, size, goal in worlds:
+    # `train` uses these settings of torch, and the peer is faster with them too
+    with faster_torch():
+        for source, data, size, goal in cases:
             name = f"{source}, {size} sessions a step"
             ours = replace(settings, batch_size=size)
             trainer = Trainer(data, ours, 10_000, torch.device("cpu"))
@@ -154,7 +159,7 @@ def main() -> None:
 
 
 def sessions_for(pairs: int, data: TrainingData) -> int:
-    """How many sessions have so many pairs."""
+    """Return the number of sessions that have this many pairs on average."""
     return round(pairs * len(data.sessions) / data.pairs)
 
 
@@ -164,12 +169,13 @@ def open_ecommerce(settings: Settings) -> TrainingData:
     events = pl.scan_parquet(folder / "purchases.parquet").select(
         "user", "product_id", timestamp="date"
     )
-    sessions = sessionize(events, "1439m", product_ids=catalogue.product_ids)  # days
+    # there are dates only: purchases of one day are a session
+    sessions = sessionize(events, "1439m", product_ids=catalogue.product_ids)
     return TrainingData.prepare(catalogue, sessions, settings)
 
 
 def in_tens(data: TrainingData) -> TrainingData:
-    """Sessions as the paper has them: ten products each, here drawn at random."""
+    """Make sessions of ten products, as in the paper, drawn at random."""
     rng = np.random.default_rng(0)
     drawn = rng.integers(0, len(data.category), (len(data.sessions.values) // 10, 10))
     return of_sessions(
@@ -184,6 +190,7 @@ def of_sessions(data: TrainingData, sessions: Ragged) -> TrainingData:
 def against_plain(
     name: str, trainer: Trainer, batches: Batches, plain: Plain, goal: float | None
 ) -> None:
+    """Compare the rates of both trainers."""
     sessions, rng = plain.data.sessions, np.random.default_rng(0)
     chosen = sessions.take(rng.choice(len(sessions), 20_000))
     pairs = [(a, b) for s in chosen for i, a in enumerate(s) for b in s[i + 1 :]]
@@ -196,7 +203,7 @@ def against_plain(
             trainer.step(batches[step], step)
 
     per_call = 5 * statistics.mean(batches[step].pairs for step in range(100, 120))
-    # one title of a thousand pieces makes a batch slow, so each step has another
+    # each step has other pairs: a title of a thousand pieces makes its batch slow
     parts = cycle(np.split(shuffled, range(PAIRS, len(shuffled), PAIRS))[:-1])
     plain_step = (PAIRS, lambda: plain.step(next(parts)))
     peer = "torch, pair by pair"
@@ -205,7 +212,7 @@ def against_plain(
 
 
 def steps(name: str, trainer: Trainer, batches: Batches) -> None:
-    """A whole step's share of the peak, and how long the paper's epoch would take."""
+    """Measure a step's share of the peak of matrix products, and the time of the paper's epoch."""
     with FlopCounterMode(display=False) as counter:
         trainer.step(batches[0], 0)
     matrix, peaks = torch.randn(4096, 2048), []
@@ -228,7 +235,7 @@ def steps(name: str, trainer: Trainer, batches: Batches) -> None:
 
 
 def parts(name: str, trainer: Trainer, batches: Batches) -> None:
-    """Milliseconds of a step by part."""
+    """Measure the milliseconds of each part of a step."""
     started = time.perf_counter()
     made = [batches[step] for step in range(20)]
     record(f"{name}: a step, data", (time.perf_counter() - started) / 20 * 1e3, "ms")
@@ -251,8 +258,11 @@ def parts(name: str, trainer: Trainer, batches: Batches) -> None:
 
 
 def to_equal_loss(name: str, data: TrainingData, settings: Settings) -> None:
-    """Pairs until a loss on other sessions is reached, drawn one by one as the peer does: against
-    those of as many steps of whole sessions, which share their products."""
+    """Compare the pairs needed to reach the same held-out loss.
+
+    Pairs of a batch are either drawn one by one, as in the peer, or are all pairs of whole
+    sessions, which have products in common.
+    """
     ways = {
         "sessions": replace(settings, batch_size=sessions_for(4096, data)),
         "pairs": replace(settings, batching="pairs", batch_size=4096),
@@ -267,7 +277,7 @@ def to_equal_loss(name: str, data: TrainingData, settings: Settings) -> None:
 
 
 def in_float32(name: str, data: TrainingData, settings: Settings) -> None:
-    """How far the losses lie from those of a run in float32."""
+    """Measure how much the losses differ from those of a run in float32."""
     ours = learning_curve(data, settings, STEPS)
     torch.set_float32_matmul_precision("highest")
     exact = learning_curve(data, settings, STEPS)
@@ -278,7 +288,7 @@ def in_float32(name: str, data: TrainingData, settings: Settings) -> None:
 
 
 def learning_curve(data: TrainingData, settings: Settings, steps: int) -> list[tuple[int, float]]:
-    """Pairs trained on and the loss on sessions kept from it, ten times."""
+    """Return the number of trained pairs and the loss on held-out sessions, ten times."""
     kept = len(data.sessions) // 100
     part = of_sessions(data, data.sessions.part(kept, len(data.sessions)))
     trainer, batches = Trainer(part, settings, steps, torch.device("cpu")), Batches(part, settings)

@@ -1,4 +1,4 @@
-"""The demo's page: whole, self-contained, and true to what it was given."""
+"""The demo's page: complete, self-contained and with the given values."""
 
 import re
 
@@ -8,14 +8,15 @@ import pytest
 
 from vitrina.demo.page import demo_page, product_map, training_curves
 
+MODELS = ("encoder with words", "encoder", "random", "bag of words")
 CURVE = pl.DataFrame(
     [
-        (task, model, size, 0.5 + size / 4000, 0.02, 0.1)
+        (task, "title", "test", model, size, "auc", 0.5 + size / 4000, 0.02, 5)
         for task in ("new", "free")
-        for model in ("encoder", "random", "bag_of_words")
+        for model in MODELS
         for size in (100, 1000)
     ],
-    schema=["task", "model", "size", "value", "std", "seconds"],
+    schema=["task", "split", "part", "model", "size", "metric", "mean", "std", "samples"],
     orient="row",
 )
 LOG = [
@@ -29,6 +30,7 @@ SUMMARY = {
         "held_out_products": 6,
         "sessions": {"events": 118_673, "sessions": 9, "products": 3, "pairs": 2, "too_long": 7},
     },
+    "training": {"steps": 550, "steps_done": 550, "minutes": 1.5},
     "versions": {"vitrina": "0.1"},
     "seconds": {"training": 2.5},
     "seed": 0,
@@ -36,16 +38,20 @@ SUMMARY = {
 }
 
 
-@pytest.fixture
-def html():
+def render(summary=SUMMARY):
     points = np.random.default_rng(0).standard_normal((30, 2))
     titles = ["<script>alert(1)</script> & co"] + [f"title {i}" for i in range(29)]
     groups = [None, *(f"group {i % 9}" for i in range(29))]
     plane = product_map(points, titles, groups)
-    return demo_page(SUMMARY, CURVE, LOG, [("a", "b", "0.50")], plane, ["vitrina --help"])
+    return demo_page(summary, CURVE, LOG, [("a", "b", "0.50")], plane, ["vitrina --help"])
 
 
-def test_page_is_whole_and_needs_nothing_else(html, parse):
+@pytest.fixture
+def html():
+    return render()
+
+
+def test_page_is_complete_and_self_contained(html, parse):
     parsed = parse(html)
     assert not {"script", "link", "img", "iframe"} & set(parsed.tags)
     assert all(reference.startswith("#") for reference in parsed.references)
@@ -54,15 +60,37 @@ def test_page_is_whole_and_needs_nothing_else(html, parse):
     assert not re.search(r"https?://|@import|url\((?!#)", html)
 
 
-def test_page_shows_what_it_was_given(html, parse):
+def test_page_shows_the_given_values(html, parse):
     texts = parse(html).texts
     assert "<script>alert(1)</script> & co" in texts
     assert "title 3 (group 3)" in texts
     assert "all others" in texts
     assert "118,673" in texts
     assert "too long" in texts
-    assert texts.count("0.750\u00a0±\u00a00.020") == 6
+    assert texts.count("0.750\u00a0±\u00a00.020") == 8
     assert "category loss" not in html  # not in the log, so not on the page
+
+
+def test_page_explains_every_model(html, parse):
+    texts = parse(html).texts
+    for model in MODELS:
+        # the legend, the list of models, and a row of the table for each task
+        assert texts.count(model) == 4
+
+
+def test_default_classifier_has_the_thickest_line(html):
+    legend = html[html.index("<div class=legend>") :]
+    widths = [float(width) for width in re.findall(r'stroke-width="([\d.]+)"', legend)[:4]]
+    assert widths[0] > max(widths[1:])
+    assert legend.index("encoder with words") < legend.index("bag of words")
+
+
+def test_page_says_how_long_training_was(html, parse):
+    assert any("a fixed number of steps (550)" in text for text in parse(html).texts)
+    stopped = SUMMARY | {"training": {"steps": 550, "steps_done": 400, "minutes": 1.5}}
+    html = render(stopped)
+    assert any("after 400 of 550 steps" in text for text in parse(html).texts)
+    assert "fixed number" not in html
 
 
 def test_colours_follow_the_page(html):
@@ -78,7 +106,7 @@ def test_map_has_every_group_or_says_so():
     assert product_map(points, ["a", "b"], ["x", "y"]).count("<title>") == 2
 
 
-def test_training_curves_leave_out_what_wasnt_logged():
+def test_training_curves_leave_out_losses_that_were_not_logged():
     assert training_curves(LOG).count("<figure>") == 2
     both = [{**record, "cross_entropy": 1.0} for record in LOG]
     assert training_curves(both).count("<figure>") == 3

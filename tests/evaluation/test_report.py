@@ -1,4 +1,4 @@
-"""A comparison's report: true to its cells, whole at any shape of results, atomic."""
+"""The report of a comparison: agrees with its cells, complete for all shapes of results, atomic."""
 
 import re
 import sys
@@ -20,7 +20,7 @@ LEVELS |= {"encoder": 0.75, "random encoder": 0.5, "fasttext": 0.7}
 ALPHAS = {"random encoder": 0.5, "α = 0": 0.6, "α = 0.9": 0.7, "α = 1": 0.55}
 FACTS = {
     "title": "Models & tasks",
-    "lead": "What a title <encoder> is worth.",
+    "lead": "How good a title <encoder> is.",
     "command": "vitrina evaluate tasks.toml --out evaluation",
     "versions": {"vitrina": "0.1.0", "numpy": "2.4"},
     "seed": 7,
@@ -48,7 +48,7 @@ def costs(models):
 
 
 def tables(markdown):
-    """First column's head -> rows as mappings, of each table."""
+    """Return the rows of each table, as mappings from heading to cell."""
     found = []
     for block in re.findall(r"(?:^\|.*\n?)+", markdown, re.M):
         head, _, *rows = [
@@ -61,7 +61,10 @@ def tables(markdown):
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory, make_cells):
-    """13 tasks and splits, 16 models, 5 sizes, 5 subsamples; one model lacks sizes, one tasks."""
+    """A report of 13 tasks and splits, 16 models, 5 sizes and 5 subsamples.
+
+    One model lacks sizes, and another one lacks tasks.
+    """
     folder = tmp_path_factory.mktemp("large") / "evaluation"
     cells = make_cells(TASKS, LEVELS, (100, 500, 1000, 5000, 10_000), 5)
     cells = cells.filter(
@@ -75,13 +78,13 @@ def large(tmp_path_factory, make_cells):
 def small(
     make_cells, folder, tasks=TASKS[:1], levels=None, facts=FACTS, retrieved=NOTHING, **shape
 ):
-    """A report of few cells, as HTML and Markdown."""
+    """Return a report of few cells, as HTML and Markdown."""
     levels = {"encoder": 0.7, "words": 0.6} if levels is None else levels
     write_report(folder, make_cells(tasks, levels, **shape), costs(levels), retrieved, facts)
     return (folder / "report.html").read_text(), (folder / "results.md").read_text()
 
 
-def test_page_is_whole_small_and_needs_nothing_else(large, parse):
+def test_page_is_complete_small_and_self_contained(large, parse):
     folder, _ = large
     html = (folder / "report.html").read_text()
     assert len(html) < 3_000_000
@@ -91,11 +94,11 @@ def test_page_is_whole_small_and_needs_nothing_else(large, parse):
     assert len(set(parsed.ids)) == len(parsed.ids)
     assert {reference[1:] for reference in parsed.references} <= set(parsed.ids)
     assert not re.search(r"https?://|@import|url\((?!#)", html)
-    assert "What a title <encoder> is worth." in parsed.texts
+    assert "How good a title <encoder> is." in parsed.texts
     assert "346,000" in parsed.texts
 
 
-def test_figure_is_small_and_the_study_has_none(large):
+def test_figure_is_small_and_there_is_none_without_validation_cells(large):
     folder, _ = large
     names = {"figure3.png", "report.html", "results.csv", "results.md", "results.parquet"}
     assert {file.name for file in folder.iterdir()} == names
@@ -103,7 +106,7 @@ def test_figure_is_small_and_the_study_has_none(large):
     assert Image.open(folder / "figure3.png").width > 1000
 
 
-def test_files_hold_cells_and_means(large):
+def test_data_files_hold_cells_and_means(large):
     folder, cells = large
     kept = pl.read_parquet(folder / "results.parquet")
     assert kept.drop("seed", "versions").equals(cells)
@@ -127,10 +130,12 @@ def test_tables_agree_with_the_cells(large):
     head = "1,000 labels, 11 tasks"
     shown = {row["mean AUC"]: row[head] for row in mean}
     assert len(mean) == 16
-    assert mean[0]["mean AUC"] == "encoder"  # ours first
+    assert mean[0]["mean AUC"] == "encoder"  # the encoder is the first row
     for model in ("encoder", "model 3", "model 12"):
         expected = auc.filter(model=model, size=1000)["value"].mean()
-        text = f"{expected:.3f}" + " (2)" * (model == "model 12")  # a mean over two tasks alone
+        text = f"{expected:.3f}"
+        if model == "model 12":  # a mean over two tasks only
+            text += " (2)"
         assert shown[model].strip("*") == text
     assert [model for model, text in shown.items() if "**" in text] == [
         max(
@@ -150,7 +155,7 @@ def test_tables_agree_with_the_cells(large):
     assert row["10,000 labels"].startswith(f"{last['accuracy'].mean():.3f}")
 
 
-def test_the_best_error_is_the_smallest(large):
+def test_best_error_is_the_smallest(large):
     folder, cells = large
     markdown = (folder / "results.md").read_text()
     _, mae = tables(markdown[markdown.rindex("### price") :].split("### size")[0])
@@ -174,10 +179,10 @@ def test_differences_are_bold_where_they_are_clear(large):
         assert ("**" in text) == (low > 0 or high < 0)
         figures = [float(f) for f in re.findall(r"[-+]?\d\.\d+", text.replace("−", "-"))]
         assert figures == pytest.approx([difference, low, high], abs=6e-4)
-    assert shown["model 12"].strip("*").endswith("[2]")  # of two tasks alone
+    assert shown["model 12"].strip("*").endswith("[2]")  # a mean over two tasks only
 
 
-def test_what_isnt_repeatable_is_marked_everywhere(large, parse):
+def test_models_that_are_not_repeatable_are_marked_everywhere(large, parse):
     texts = parse((large[0] / "report.html").read_text()).texts
     assert "fasttext" not in texts
     assert texts.count("fasttext*") > 13
@@ -185,10 +190,10 @@ def test_what_isnt_repeatable_is_marked_everywhere(large, parse):
     assert "fasttext" in (large[0] / "results.csv").read_text()
 
 
-def test_every_task_has_its_sentence(large):
+def test_every_task_has_its_findings(large):
     markdown = (large[0] / "results.md").read_text()
-    wins = markdown.split("## What wins where")[1].split("##")[0]
-    lines = re.findall(r"^- \*\*(.*?)\*\*: .* leads .*\.$", wins, re.M)
+    winners = markdown.split("## What wins where")[1].split("##")[0]
+    lines = re.findall(r"^- \*\*(.*?)\*\*: .* leads .*\.$", winners, re.M)
     names = [task if split == "title" else f"{task}, split by {split}" for task, split, _ in TASKS]
     assert lines == ["mean AUC", *names]
 
@@ -205,16 +210,16 @@ def test_alpha_study_has_its_own_figure(make_cells, tmp_path, parse):
     picture = np.asarray(Image.open(tmp_path / "figure2.png").convert("RGB"), int)
     ours = np.abs(picture - [0xD5, 0x5E, 0x00]).sum(axis=2) < 60
     assert not ours.any()  # the compared encoder isn't in the study
-    # the test figures know nothing of the study's models, nor do tables
+    # neither the test figures nor the tables have the models of the study
     assert "α = 0.9" not in str(tables((tmp_path / "results.md").read_text())[:-1])
     write_report(tmp_path, cells, costs(LEVELS), NOTHING, FACTS)
-    assert not (tmp_path / "figure2.png").exists()  # else it would be taken for this report's
+    assert not (tmp_path / "figure2.png").exists()  # it was of the earlier report
 
 
-def test_one_model_has_nothing_to_be_compared_with(make_cells, tmp_path, parse):
+def test_one_model_has_no_comparison(make_cells, tmp_path, parse):
     html, markdown = small(make_cells, tmp_path, levels={"encoder": 0.7})
     parse(html)
-    assert "encoder alone at all sizes" in html
+    assert "Only encoder was run, at all sizes" in html
     assert "minus each other" not in html
     assert "Labels saved" not in html
     assert "An asterisk" not in html
@@ -235,15 +240,15 @@ def test_regression_alone_has_no_auc(make_cells, tmp_path):
     html, markdown = ((tmp_path / name).read_text() for name in ("report.html", "results.md"))
     assert "R²" in html
     assert "MAE" in html
-    assert "AUC" not in markdown.replace("judged by AUC", "")
+    assert "AUC" not in markdown.replace("evaluated by AUC", "")
 
 
 def test_one_subsample_has_no_spread(make_cells, tmp_path, parse):
     html, _ = small(make_cells, tmp_path, samples=1, sizes=(300,))
     texts = parse(html).texts
     assert not any("±" in text or text in ("nan", "None", "NaN") for text in texts)
-    assert any("one subsample a size" in text for text in texts)
-    assert any("300 labels the model of the row needs" in text for text in texts)
+    assert any("Each size has one subsample only" in text for text in texts)
+    assert any("the mean of encoder at 300 labels" in text for text in texts)
 
 
 def test_encoder_without_results_is_named(make_cells, tmp_path):

@@ -1,4 +1,4 @@
-"""Next-product retrieval: held-out users, a brute-force twin of recall, neighbours' categories."""
+"""Next-product retrieval: held-out users, recall compared with brute force, and categories."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ USERS, PRODUCTS = 200, 300
 
 @dataclass(frozen=True, kw_only=True)
 class Given(VectorModel):
-    """A model whose vectors are known beforehand."""
+    """A model with given vectors."""
 
     name: str = "given"
     known: Any = None
@@ -41,8 +41,8 @@ class Given(VectorModel):
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Task], Shop]:
-    """A shop in whose sessions products of one kind meet, and a task on its titles."""
+def tasks_and_shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Task], Shop]:
+    """A shop with sessions of products of one kind, and a task on its titles."""
     folder = tmp_path_factory.mktemp("shop")
     rng = np.random.default_rng(0)
     kind = np.arange(PRODUCTS) % 10
@@ -76,8 +76,10 @@ def visited(shop: Shop, *, held_out: bool) -> list[set[int]]:
     return [{int(sessions.product_ids[int(row)]) for row in one} for one in sessions.products]
 
 
-def test_held_out_users_are_met_by_nobody(shop: tuple[list[Task], Shop]) -> None:
-    shop = shop[1]
+def test_held_out_users_are_not_in_training_sessions(
+    tasks_and_shop: tuple[list[Task], Shop],
+) -> None:
+    _, shop = tasks_and_shop
     events = pl.read_csv(shop.events[0])
     real = Counter(
         frozenset(products)
@@ -89,41 +91,41 @@ def test_held_out_users_are_met_by_nobody(shop: tuple[list[Task], Shop]) -> None
     assert 0 < len(held_out) <= USERS // HELD_OUT_USERS
 
 
-def test_queries_are_sessions_of_held_out_users(shop: tuple[list[Task], Shop]) -> None:
-    tasks, shop = shop
-    asked = NextProduct.of(shop, tasks, 100, seed=3)
-    assert asked is not None
-    titles = asked.titles.titles
-    assert len(titles) == len(set(titles)) == len(asked.visits) == 100
+def test_queries_are_sessions_of_held_out_users(tasks_and_shop: tuple[list[Task], Shop]) -> None:
+    tasks, shop = tasks_and_shop
+    retrieval_task = NextProduct.from_shop(shop, tasks, 100, seed=3)
+    assert retrieval_task is not None
+    titles = retrieval_task.titles.titles
+    assert len(titles) == len(set(titles)) == len(retrieval_task.visits) == 100
     number = [int(title.split()[-1]) for title in titles]
-    asked_for = [
+    query_sets = [
         {number[query], *(number[row] for row in relevant)}
-        for query, relevant in zip(asked.queries, asked.relevant, strict=True)
+        for query, relevant in zip(retrieval_task.queries, retrieval_task.relevant, strict=True)
     ]
     sessions = visited(shop, held_out=True)
-    assert len(asked_for) == len(sessions)
-    assert sorted(map(sorted, asked_for)) == sorted(map(sorted, sessions))
+    assert len(query_sets) == len(sessions)
+    assert sorted(map(sorted, query_sets)) == sorted(map(sorted, sessions))
     visits = Counter(product for session in visited(shop, held_out=False) for product in session)
-    assert asked.visits.tolist() == [visits[product] for product in number]
-    # rows with a category: those whose titles pre-training sees, and the others
+    assert retrieval_task.visits.tolist() == [visits[product] for product in number]
+    # rows with a category are training rows if pre-training sees their titles, else test rows
     unseen = {row for row, title in enumerate(titles) if title in shop.held_out}
     known = {row for row, product in enumerate(number) if product % 7}
-    assert set(asked.titles.train) == known - unseen
-    assert set(asked.titles.test) == known & unseen
-    assert set(asked.titles.validation) == set(range(100)) - known
-    classes, labels = asked.titles.classes, asked.titles.labels
+    assert set(retrieval_task.titles.train) == known - unseen
+    assert set(retrieval_task.titles.test) == known & unseen
+    assert set(retrieval_task.titles.validation) == set(range(100)) - known
+    classes, labels = retrieval_task.titles.classes, retrieval_task.titles.labels
     assert all(classes[labels[row]] == f"kind {number[row] % 10}" for row in known)
-    again = NextProduct.of(shop, tasks, 100, seed=3)
+    again = NextProduct.from_shop(shop, tasks, 100, seed=3)
     assert again is not None
-    assert again.titles.digest == asked.titles.digest
-    assert again.queries.tolist() == asked.queries.tolist()
+    assert again.titles.digest == retrieval_task.titles.digest
+    assert again.queries.tolist() == retrieval_task.queries.tolist()
 
 
-def test_no_held_out_session_no_queries(tmp_path: Path) -> None:
+def test_no_queries_without_held_out_sessions(tmp_path: Path) -> None:
     (tmp_path / "events.csv").write_text("user,timestamp,product_id\na,1,1\na,2,2\n")
     (tmp_path / "products.csv").write_text("product_id,title,category\n1,x,k\n2,y,k\n")
     files = (tmp_path / "events.csv",), (tmp_path / "products.csv",)
-    assert NextProduct.of(Shop("small", *files), []) is None
+    assert NextProduct.from_shop(Shop("small", *files), []) is None
 
 
 def problem(n: int, queries: Sequence[int], relevant: Sequence[Sequence[int]]) -> NextProduct:
@@ -135,11 +137,13 @@ def problem(n: int, queries: Sequence[int], relevant: Sequence[Sequence[int]]) -
     return NextProduct(task, np.array(queries), Ragged.from_lists(relevant), np.arange(n) % 4)
 
 
-def test_recall_is_what_all_orders_of_equals_give(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recall_is_the_mean_over_all_orders_of_equal_titles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(retrieval, "DEPTHS", (2, 4))
     rng = np.random.default_rng(1)
-    vectors = rng.integers(0, 2, (7, 3)).astype(np.float64)  # many are equally near
-    asked = problem(7, [0, 3, 6], [[1], [0, 1, 5], [2, 4]])
+    vectors = rng.integers(0, 2, (7, 3)).astype(np.float64)  # many similarities are equal
+    retrieval_task = problem(7, [0, 3, 6], [[1], [0, 1, 5], [2, 4]])
 
     def expected(near: Any, query: int, relevant: Any, k: int) -> float:
         others = [row for row in range(7) if row != query]
@@ -152,34 +156,34 @@ def test_recall_is_what_all_orders_of_equals_give(monkeypatch: pytest.MonkeyPatc
         return float(np.mean(found))
 
     unit = unit_length(vectors)
-    found = asked.judge(Given(known=vectors))
-    popular = asked.popularity()
-    for i, query in enumerate(asked.queries):
+    found = retrieval_task.evaluate(Given(known=vectors))
+    popular = retrieval_task.popularity()
+    for i, query in enumerate(retrieval_task.queries):
         for k in (2, 4):
             near = np.round(unit @ unit[query], 12)
-            value = expected(near, query, asked.relevant[i], k)
+            value = expected(near, query, retrieval_task.relevant[i], k)
             assert found[f"recall@{k}"][i] == pytest.approx(value)
-            value = expected(asked.visits, query, asked.relevant[i], k)
+            value = expected(retrieval_task.visits, query, retrieval_task.relevant[i], k)
             assert popular[f"recall@{k}"][i] == pytest.approx(value)
 
 
-def test_category_is_that_of_the_nearest_seen() -> None:
+def test_category_is_that_of_the_nearest_seen_titles() -> None:
     rng = np.random.default_rng(2)
-    asked = problem(400, [0], [[1]])
+    retrieval_task = problem(400, [0], [[1]])
     vectors = rng.random((400, 8))
-    seen, unseen = asked.titles.train, asked.titles.test
-    twin = KNeighborsClassifier(5, metric="cosine", weights=lambda distance: 1 - distance)
-    twin.fit(vectors[seen], asked.titles.labels[seen])
-    expected = twin.predict(vectors[unseen]) == asked.titles.labels[unseen]
-    assert asked.judge(Given(known=vectors))["category"].tolist() == expected.tolist()
+    seen, unseen = retrieval_task.titles.train, retrieval_task.titles.test
+    reference = KNeighborsClassifier(5, metric="cosine", weights=lambda distance: 1 - distance)
+    reference.fit(vectors[seen], retrieval_task.titles.labels[seen])
+    expected = reference.predict(vectors[unseen]) == retrieval_task.titles.labels[unseen]
+    assert retrieval_task.evaluate(Given(known=vectors))["category"].tolist() == expected.tolist()
 
 
-def test_words_find_what_words_tell(shop: tuple[list[Task], Shop]) -> None:
-    tasks, shop = shop
-    asked = NextProduct.of(shop, tasks, 300)
-    assert asked is not None
-    found = asked.judge(BagOfWords(name="words"))
+def test_bag_of_words_finds_kinds_that_titles_name(tasks_and_shop: tuple[list[Task], Shop]) -> None:
+    tasks, shop = tasks_and_shop
+    retrieval_task = NextProduct.from_shop(shop, tasks, 300)
+    assert retrieval_task is not None
+    found = retrieval_task.evaluate(BagOfWords(name="words"))
     assert found["category"].mean() > 0.9
-    # the words of a session's titles name its kind, 30 of 300 titles; visits say nothing
+    # titles name the kind of their session, which has 30 of 300 titles; visits are random
     assert found["recall@100"].mean() == 1
-    assert asked.popularity()["recall@100"].mean() < 0.6
+    assert retrieval_task.popularity()["recall@100"].mean() < 0.6

@@ -1,4 +1,4 @@
-"""Learning curves: every model can be told apart, in the page's colours and in a small PNG."""
+"""Learning curves: models are distinguishable, in the colours of the page and in a small PNG."""
 
 import io
 import re
@@ -28,7 +28,7 @@ def curves(models, panels=("one", "two"), mean=0.6, metric="auc"):
     )
 
 
-def test_sixteen_models_are_told_apart():
+def test_sixteen_models_are_distinguishable():
     models = [f"model {i}" for i in range(14)] + ["ours", "random"]
     styles = styles_of(models, "ours", "random")
     assert set(styles) == set(models)
@@ -40,7 +40,7 @@ def test_sixteen_models_are_told_apart():
     assert [styles[model].colour for model in models].count(styles["ours"].colour) == 1
 
 
-def test_page_draws_each_curve_in_its_place():
+def test_page_draws_each_curve_at_its_values():
     models = ["ours", "words", "random"]
     shown = curves(models)
     html = panels_html(shown, styles_of(models, "ours", "random"), "test")
@@ -59,10 +59,10 @@ def test_page_draws_each_curve_in_its_place():
     for pixels, figures in ((x, both["size"].log()), (y, both["mean"])):
         slope, offset = np.polyfit(figures, pixels, 1)
         np.testing.assert_allclose(slope * figures.to_numpy() + offset, pixels, atol=0.01)
-    assert y[0] > y[3]  # down is worse
+    assert y[0] > y[3]  # higher means are higher in the picture
 
 
-def test_colours_are_the_pages_own():
+def test_colours_are_those_of_the_page():
     models = ["ours", *"abcde", "random"]
     html = panels_html(curves(models), styles_of(models, "ours", "random"), "test")
     assert "var(--c0)" in html
@@ -70,7 +70,7 @@ def test_colours_are_the_pages_own():
     assert not re.search(r"(?i)#(?!000|fff)[0-9a-f]{6}\b", re.sub(r'"#[^"]*"|url\(.*?\)', "", html))
 
 
-def test_same_figures_same_page_and_png():
+def test_page_and_png_are_deterministic():
     models = ["ours", "words"]
     styles = styles_of(models, "ours")
     assert panels_html(curves(models), styles, "a") == panels_html(curves(models), styles, "a")
@@ -92,7 +92,7 @@ def test_png_has_all_panels(panels):
     assert ours[-int(height / 5) :].sum() > 10  # the legend
 
 
-def test_wild_r2_doesnt_flatten_the_rest():
+def test_very_negative_r2_is_cut_off():
     models = ["ours"]
     wild = curves(models, mean=-30, metric="r2")
     assert "cut off at -0.5" in panels_html(wild, styles_of(models, "ours"), "test")
@@ -102,5 +102,5 @@ def test_wild_r2_doesnt_flatten_the_rest():
 
 def test_missing_matplotlib_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingExtraError, match=r"vitrina\[demo\]"):
+    with pytest.raises(MissingExtraError, match=r"vitrina\[report\]"):
         panels_html(curves(["ours"]), styles_of(["ours"], "ours"), "test")

@@ -1,4 +1,4 @@
-"""Any page: well-formed, self-contained, and nothing from the data is taken for HTML."""
+"""Pages are well-formed and self-contained, and escape the data."""
 
 import re
 
@@ -23,21 +23,21 @@ def html():
     )
 
 
-def test_page_is_whole_and_needs_nothing_else(html, parse):
+def test_page_is_complete_and_self_contained(html, parse):
     parsed = parse(html)
     assert not {"script", "link", "img", "iframe", "i"} & set(parsed.tags)
     assert parsed.references == []
     assert not re.search(r"https?://|@import|url\(", html)
 
 
-def test_page_shows_what_it_was_given(html, parse):
+def test_page_shows_the_given_values(html, parse):
     texts = parse(html).texts
     for shown in ("A <title>", "<b>", "a < b", "0.250", "118,673", "<i>", "more <"):
         assert shown in texts
     assert "vitrina similar demo/encoder 'milk & bread'" in texts
 
 
-def test_table_marks_cells_and_sets_figures_right():
+def test_table_marks_cells_and_aligns_numbers_right():
     table = Table(
         ["model", "AUC", "labels", "gain"],
         [["ours", "0.81 ± 0.02", 1000, "+0.1 (−0.2 to 0.4)"], ["x", None, float("nan"), "<0.2"]],
@@ -49,7 +49,7 @@ def test_table_marks_cells_and_sets_figures_right():
     assert "<b>0.81\u00a0±\u00a00.02</b>" in html
     assert html.count("<b>") == 1
     assert html.count("<tr class=own>") == 1
-    assert html.count("–") == 2  # what isn't there
+    assert html.count("–") == 2  # missing values
     assert "&lt;0.2" in html
 
 

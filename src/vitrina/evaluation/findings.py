@@ -1,119 +1,208 @@
-"""Sentences that say what the figures of a comparison show."""
+"""Plain sentences that describe the results of a comparison."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
+from typing import Any, NamedTuple
 
 import polars as pl
 
 NAMES = {"auc": "AUC", "r2": "R²", "accuracy": "accuracy", "mae": "MAE"}
-"""The metrics as people read them."""
+"""Display names of the metrics."""
 WORDS = ("bag of words", "TF-IDF")
-"""The models that count words alone: they need no pre-training, so a tie is theirs."""
+"""Models that only count words. They need no pre-training, so a tie counts for them."""
+
+_MOST_NAMES = 4  # a longer list of models is replaced by their number
 
 
-def sentence(summary: pl.DataFrame, differences: pl.DataFrame, encoder: str) -> str:
-    """Who wins where, in one sentence that the figures alone make.
+class _Gap(NamedTuple):
+    """Encoder minus another model at one size, with its 95 % interval."""
+
+    model: str
+    size: int
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> int:
+        """1 if the encoder is clearly better, -1 if clearly worse, 0 if the interval includes 0."""
+        if self.low > 0:
+            return 1
+        if self.high < 0:
+            return -1
+        return 0
+
+
+def describe(summary: pl.DataFrame, differences: pl.DataFrame, encoder: str) -> str:
+    """Describe who leads, by how much, and which models the encoder clearly beats.
+
+    A difference is clear, or significant, if its 95 % interval excludes 0.
 
     Parameters
     ----------
-    summary : rows of `summarise` of one task, split, part and its primary metric, or of `mean_auc`
-    differences : rows of `differences` of the same
-    encoder : name of the model that the others are compared with
+    summary : DataFrame
+        Rows of `summarise` for one task, split, part and its primary metric, or of `mean_auc`.
+    differences : DataFrame
+        Rows of `differences` for the same.
+    encoder : str
+        Name of the model that the others are compared with.
 
     Returns
     -------
-    who has the highest mean at which sizes; how far the encoder is from the best other model at
-    its smallest and largest size; which models it beats, or loses to, wherever both were run
-    (how many, where they are more than four); and whether counting words is enough, because the
-    encoder is clearly better at no size.
-    Differences whose interval includes 0 are called unclear.
+    str
+        Sentences that state which model has the highest mean at which sizes; the gap between the
+        encoder and the best other model at the smallest and the largest size; which of the
+        remaining models it clearly beats, or loses to, at every size; and, if the encoder does not
+        clearly beat a model that only counts words at any size, that counting words is enough.
     """
-    metric = NAMES[summary["metric"][0]]
-    parts = [_leaders(summary, metric)]
+    sentences = [_leaders(summary)]
     if encoder not in summary["model"]:
-        return f"{parts[0]}; {encoder} was not run."
+        sentences.append(f"{encoder} has no results here.")
+        return " ".join(sentences)
     if differences.is_empty():
-        return f"{parts[0]}; nothing to compare {encoder} with."
-    columns = differences.select("model", "size", "difference", "low", "high")
-    gaps = {(model, size): gap for model, size, *gap in columns.iter_rows()}
-    sizes = sorted({size for _, size in gaps})
-    told: dict[tuple[str, int], str] = {}
-    for size in dict.fromkeys((sizes[0], sizes[-1])):
-        # the best other model: the encoder is ahead of it by least
-        _, rival = min((gap[0], model) for (model, at), gap in gaps.items() if at == size)
-        name = "it" if (rival, sizes[0]) in told else rival
-        told[rival, size] = _gap(name, size, *gaps[rival, size], first=not told)
-    parts.append(f"{encoder} is {' and '.join(told.values())}")
-    verdicts: dict[str, set[int]] = {}
-    for (model, _), (_, low, high) in gaps.items():
-        if not all((model, at) in told for at in sizes if (model, at) in gaps):
-            verdicts.setdefault(model, set()).add(_verdict(low, high))
-    always = [
-        f"clearly {word} {_listed(models) if len(models) <= 4 else f'{len(models)} others'}"
-        for word, sign in (("ahead of", 1), ("behind", -1))
-        if (models := [model for model, signs in verdicts.items() if signs == {sign}])
-    ]
-    several = len(sizes) > 1
-    if always:
-        parts.append(f"it is {' and '.join(always)}{' at every size both were run with' * several}")
-    if rest := sum(len(signs) > 1 or signs == {0} for signs in verdicts.values()):
-        others = f"{rest} {'more' if always else 'other' + 's' * (rest > 1)}"
-        parts.append(f"against {others} it {'depends on the size or ' * several}is unclear")
-    every = [(model, _verdict(low, high)) for (model, _), (_, low, high) in gaps.items()]
-    enough = [
-        name for name in WORDS if max((sign for m, sign in every if m == name), default=1) <= 0
-    ]
-    if enough:
-        better = f"{encoder} is clearly better at no size"
-        parts.append(
-            f"{_listed(enough)} {'is' if len(enough) == 1 else 'are'} enough here: {better}"
-        )
+        sentences.append(f"There is no other model to compare {encoder} with.")
+        return " ".join(sentences)
+
+    # the fields of a gap are columns of the differences
+    columns = differences.select(_Gap._fields)
+    gaps = [_Gap(*row) for row in columns.iter_rows()]
+    best = _best_rivals(gaps)
+    sentences += [_gap_sentence(gap, encoder) for gap in best]
+    sentences += _verdict_sentences(gaps, best, encoder)
+    sentences += _word_sentences(gaps, encoder)
     if differences["samples"].max() == 1:
-        parts.append("one subsample a size, so how much its draw matters is unknown")
-    return "; ".join(parts) + "."
+        sentences.append("Each size has one subsample only, so the effect of its draw is unknown.")
+    return " ".join(sentences)
 
 
-def _leaders(summary: pl.DataFrame, metric: str) -> str:
-    """Runs of sizes with the model that has the highest mean there."""
-    best = [
-        (size, *part.sort("mean", descending=True, maintain_order=True)["model", "mean"].row(0))
-        for (size,), part in summary.sort("size", maintain_order=True).group_by(
-            "size", maintain_order=True
-        )
-    ]
+def _leaders(summary: pl.DataFrame) -> str:
+    """State which model has the highest mean, for each run of sizes with the same leader."""
+    # the leader of each size; of models with the same mean, the first in the table
+    leaders: list[dict[str, Any]] = []
+    ascending = summary.sort("size", maintain_order=True)
+    for _, rows in ascending.group_by("size", maintain_order=True):
+        ranked = rows.sort("mean", descending=True, maintain_order=True)
+        leaders.append(ranked.row(0, named=True))
+
+    # neighbouring sizes with the same leader share a clause
+    clauses: list[str] = []
+    metric = NAMES[summary["metric"][0]]
     alone = summary["model"].n_unique() == 1
-    told = []
-    for leader, run in groupby(best, key=lambda row: row[1]):
-        sizes, means = zip(*((size, mean) for size, _, mean in run), strict=True)
-        figures = " to ".join(f"{mean:.3f}" for mean in dict.fromkeys((means[0], means[-1])))
-        if len(sizes) == 1:
-            where = f"at {sizes[0]:,} labels"
-        elif len(sizes) == len(best):
-            where = "at all sizes"
+    for leader, group in groupby(leaders, key=lambda row: row["model"]):
+        run = list(group)
+        covers_all = 1 < len(run) == len(leaders)
+        where = "at all sizes" if covers_all else _range_of(run)
+        where += f" ({metric} {_figures(run)})"
+        if alone:
+            return f"Only {leader} was run, {where}."
+        verb = "" if clauses else " leads"
+        clauses.append(f"{leader}{verb} {where}")
+    return f"{_listed(clauses)}."
+
+
+def _range_of(run: Sequence[Mapping[str, Any]]) -> str:
+    first = run[0]["size"]
+    last = run[-1]["size"]
+    if first == last:
+        return f"at {first:,} labels"
+    return f"from {first:,} to {last:,} labels"
+
+
+def _figures(run: Sequence[Mapping[str, Any]]) -> str:
+    first = run[0]["mean"]
+    last = run[-1]["mean"]
+    if first == last:
+        return f"{first:.3f}"
+    return f"{first:.3f} to {last:.3f}"
+
+
+def _best_rivals(gaps: Sequence[_Gap]) -> list[_Gap]:
+    """Return the gaps to the best other model, at the smallest size and at the largest."""
+    sizes = [gap.size for gap in gaps]
+    ends = {min(sizes), max(sizes)}  # one size, if there is only one
+    best = []
+    for size in sorted(ends):
+        here = [gap for gap in gaps if gap.size == size]
+        # the encoder's lead over the best other model is the smallest
+        best.append(min(here, key=lambda gap: (gap.difference, gap.model)))
+    return best
+
+
+def _gap_sentence(gap: _Gap, encoder: str) -> str:
+    """State the gap between the encoder and the best other model at one size."""
+    # a gap is written as a positive number, so the interval of a negative one changes its signs
+    if gap.difference < 0:
+        low, high = -gap.high, -gap.low
+    else:
+        low, high = gap.low, gap.high
+    amount = f"{abs(gap.difference):.3f}"
+    if amount == "0.000":
+        position = "level with it"
+    elif gap.difference > 0:
+        position = f"{amount} ahead"
+    else:
+        position = f"{amount} behind"
+    interval = f"95 % interval {low:.3f} to {high:.3f}".replace("-", "−")
+    if gap.verdict == 0:
+        interval += ", not significant"
+    return (
+        f"At {gap.size:,} labels, the best other model is {gap.model}: "
+        f"{encoder} is {position} ({interval})."
+    )
+
+
+def _verdict_sentences(gaps: Sequence[_Gap], stated: Sequence[_Gap], encoder: str) -> list[str]:
+    """State which models the encoder clearly beats or loses to at every size they share.
+
+    Models whose gaps are all stated already are left out.
+    """
+    # the verdicts of each remaining model over the sizes
+    remaining = {gap.model for gap in gaps if gap not in stated}
+    verdicts: dict[str, set[int]] = {}
+    for gap in gaps:
+        if gap.model in remaining:
+            verdicts.setdefault(gap.model, set()).add(gap.verdict)
+    sizes = {gap.size for gap in gaps}
+    several = len(sizes) > 1
+
+    # models with the same clear verdict at all sizes
+    sentences = []
+    for verb, sign in (("beats", 1), ("loses to", -1)):
+        models = [model for model, signs in verdicts.items() if signs == {sign}]
+        if not models:
+            continue
+        names = _listed(models) if len(models) <= _MOST_NAMES else f"{len(models)} other models"
+        where = " at every size that both were run with" if several else ""
+        sentences.append(f"{encoder} clearly {verb} {names}{where}.")
+
+    # all other models: the verdict differs between sizes, or is unclear
+    mixed = sum(signs not in ({1}, {-1}) for signs in verdicts.values())
+    if mixed:
+        noun = "model" if mixed == 1 else "models"
+        if several:
+            outcome = "the outcome depends on the size or is not significant"
         else:
-            where = f"from {sizes[0]:,} to {sizes[-1]:,} labels"
-        told.append(f"{leader} {'alone' if alone else 'leads'} {where} ({metric} {figures})")
-    return _listed(told)
+            outcome = "the difference is not significant"
+        sentences.append(f"Against {mixed} other {noun}, {outcome}.")
+    return sentences
 
 
-def _gap(other: str, size: int, difference: float, low: float, high: float, *, first: bool) -> str:
-    """One difference, encoder minus other, in words."""
-    sign = _verdict(low, high)
-    if sign < 0:
-        difference, low, high = -difference, -high, -low
-    bounds = f"{low:.3f} to {high:.3f}".replace("-", "−")
-    interval = f"at {size:,} labels ({'95 % interval ' * first}{bounds})"
-    if not sign:
-        return f"not clearly different from {other} {interval}"
-    return f"{difference:.3f} {'ahead of' if sign > 0 else 'behind'} {other} {interval}"
-
-
-def _verdict(low: float, high: float) -> int:
-    """1 and -1: clearly above and below 0; 0: unclear."""
-    return int(low > 0) - int(high < 0)
+def _word_sentences(gaps: Sequence[_Gap], encoder: str) -> list[str]:
+    """State that counting words is enough, if the encoder never clearly beats such a model."""
+    enough = []
+    for model in WORDS:
+        verdicts = [gap.verdict for gap in gaps if gap.model == model]
+        if verdicts and max(verdicts) <= 0:
+            enough.append(model)
+    if not enough:
+        return []
+    models = " or ".join(enough)
+    return [f"Counting words is enough here: {encoder} does not clearly beat {models} at any size."]
 
 
 def _listed(items: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(items[:-1]), items[-1]]))
+    if len(items) == 1:
+        return items[0]
+    return f"{', '.join(items[:-1])} and {items[-1]}"

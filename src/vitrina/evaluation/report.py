@@ -1,4 +1,4 @@
-"""The report of a comparison: one page for people, and the figures behind it."""
+"""The report of a comparison: an HTML page, Markdown, figures, and the data behind them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from vitrina.errors import InputError
-from vitrina.evaluation.findings import NAMES, sentence
+from vitrina.evaluation.findings import NAMES, describe
 from vitrina.evaluation.retrieval import MOST_VISITED
 from vitrina.evaluation.shop import HELD_OUT_USERS
 from vitrina.evaluation.statistics import (
@@ -28,11 +28,15 @@ from vitrina.metrics import PRIMARY
 from vitrina.pages.curves import panels_html, panels_png, styles_of
 from vitrina.pages.html import Style, Table, bullets, commands, fold, page, text
 
-_FIGURES = {"test": "figure3.png", "validation": "figure2.png"}  # the paper's numbers
-_WINS, _MEANS, _NEXT = "What wins where", "Mean AUC by number of labels", "The next product"
-_OF_ENCODER = (_WINS, _MEANS, _NEXT, "Tasks", "To repeat it")
-_COMPARED = (100, 1_000, 10_000)
-_SAVED_AT = 500
+_FIGURES = {"test": "figure3.png", "validation": "figure2.png"}  # numbered as in the paper
+_WINNERS = "What wins where"
+_MEANS = "Mean AUC by number of labels"
+_RETRIEVAL = "The next product"
+_TASKS = "Tasks"
+_REPRODUCE = "How to reproduce"
+_IN_MODEL_CARD = (_WINNERS, _MEANS, _RETRIEVAL, _TASKS, _REPRODUCE)
+_SIZES_OF_GAPS = (100, 1_000, 10_000)
+_LABELS_SAVED_AT = 500
 _PRIMARY = pl.col("metric").is_in(list(PRIMARY.values()))
 _COSTS = {
     "model": "model",
@@ -43,53 +47,56 @@ _COSTS = {
     "needs": "needs",
     "note": "note",
 }
-_ON_WINS = (
-    "On the test rows. The highest mean leads; a difference is clear if its 95 % interval leaves "
-    "out 0."
+_NOTE_ON_WINNERS = (
+    "All figures are on the test rows. The model with the highest mean leads. A model clearly "
+    "beats another one if the 95 % interval of their difference excludes 0."
 )
-_ON_MEAN = (
-    "Mean over all tasks judged by AUC, on their test rows; a task split in two ways counts twice. "
-    "Larger sizes have fewer tasks, so columns can't be compared with each other. The best of a "
-    "column is bold; a mean over fewer tasks is followed by their number, as (7), and not compared."
+_NOTE_ON_MEANS = (
+    "The mean of the test AUC over all tasks that are evaluated by AUC. A task with two kinds of "
+    "split counts twice. Fewer tasks are large enough for the larger sizes, so do not compare "
+    "different columns. The best mean of each column is bold. A number in brackets, as in (7), is "
+    "the number of tasks of a mean over fewer tasks; such a mean is not comparable."
 )
-_ON_CURVES = (
-    "Mean on the test rows by number of labels, with a band of one standard deviation over the "
+_NOTE_ON_CURVES = (
+    "The mean on the test rows by number of labels, with a band of one standard deviation over the "
     "subsamples. The thick line is {encoder}."
 )
-_ON_GAPS = (
-    "{encoder} minus the model of the row, trained on the same subsamples: above 0, {encoder} is "
-    "better. In brackets the 95 % interval of a paired bootstrap over test rows and subsamples; "
-    "bold where it leaves out 0. Of so many intervals some leave it out by chance. A mean over "
-    "fewer tasks than others have is followed by their number, as [7]."
+_NOTE_ON_GAPS = (
+    "{encoder} minus the model of the row, both trained on the same subsamples. Above 0, {encoder} "
+    "is better. In brackets is the 95 % interval of a paired bootstrap over test rows and "
+    "subsamples. Differences whose interval excludes 0 are bold. With so many intervals, some "
+    "exclude 0 by chance. A number in square brackets, as in [7], is the number of tasks of a mean "
+    "over fewer tasks than the others."
 )
-_ON_TASKS = (
-    "Mean and standard deviation over the subsamples, on the test rows, by number of labels; the "
-    "best of a column is bold."
+_NOTE_ON_TASKS = (
+    "The mean and standard deviation over the subsamples, on the test rows, by number of labels. "
+    "The best mean of each column is bold."
 )
-_ON_ALPHA = (
-    "α is the weight of BYOL's loss against that of the categories, as in the paper's figure 2; "
-    "vectors alone, on the validation rows. In the colour of the text: the encoder before any "
-    "training."
+_NOTE_ON_ALPHA = (
+    "α is the weight of BYOL's loss; the loss of the categories has the weight 1 − α. As in the "
+    "paper's figure 2, this compares vectors alone, on the validation rows. The line in the colour "
+    "of the text is the encoder before training."
 )
-_ON_SAVED = (
-    "How many times {encoder}'s {size:,} labels the model of the row needs to do as well, read off "
-    "its learning curve: above 1, {encoder} saves labels. > and < are said where that lies beyond "
-    "the sizes it was run with."
+_NOTE_ON_LABELS_SAVED = (
+    "How many times as many labels the model of the row needs to reach the mean of {encoder} at "
+    "{size:,} labels, read from its learning curve. Above 1, {encoder} saves labels. > and < mark "
+    "values beyond the sizes that the model was run with."
 )
-_ON_RETRIEVAL = (
-    "No labels: titles are ranked by the cosine of their vectors alone. Recall@k: given the title "
-    "of one product, the fraction of the other titles in its session that are among the k "
-    "nearest; sessions are those of 1 user in {users}, whom pre-training never met (a saved "
-    "encoder may have). Category: how often the nearest titles of a title that pre-training never "
-    "saw have its category. ± is half of a 95 % interval. {popularity}: the titles in the most "
-    "sessions of other users come first, whatever the query."
+_NOTE_ON_RETRIEVAL = (
+    "No labels are used here: titles are ranked by the cosine of their vectors. Recall@k: given "
+    "the title of one product, the fraction of the other titles of its session among the k nearest "
+    "titles. The sessions are those of 1 user in {users}, who are held out of pre-training (though "
+    "a saved encoder may have been trained on them). Category: how often the nearest titles of a "
+    "title that pre-training did not see have its category. ± is half of a 95 % interval. "
+    "{popularity} is a baseline that ranks titles by the number of sessions of other users, "
+    "regardless of the query."
 )
-_ON_COSTS = (
-    "Fit: on 1,000 labels, or the largest size below. Titles a second: from title to score. MB: "
-    "all that must be kept to score titles."
+_NOTE_ON_COSTS = (
+    "Fit is the time to train on 1,000 labels, or on the largest size below. Titles a second is "
+    "the rate from title to score. MB is the size of everything that is needed to score titles."
 )
-_ON_ASTERISK = (
-    "An asterisk marks models whose figures aren't repeatable: the same seed may give others."
+_NOTE_ON_ASTERISK = (
+    "An asterisk marks models that are not repeatable: the same seed may give other results."
 )
 
 
@@ -100,85 +107,109 @@ def write_report(
     retrieved: pl.DataFrame,
     facts: Mapping[str, Any],
 ) -> str:
-    """Write what a comparison found into `folder`, each file whole or not at all.
+    """Write the report of a comparison into a folder.
 
-    ``report.html`` and ``results.md`` (all of it, for people), ``results.csv`` (means, with the
+    Writes ``report.html`` and ``results.md`` (the whole report), ``results.csv`` (means, with the
     command and versions), ``results.parquet`` (the cells), ``figure3.png`` (learning curves on the
-    test rows) and, if there are cells on validation rows, ``figure2.png`` (theirs).
+    test rows) and, if there are cells on validation rows, ``figure2.png`` (their learning curves).
+    Each file is replaced atomically.
 
     Parameters
     ----------
-    folder
-    cells
-        See `vitrina.evaluation.statistics`; with the column repeatable.
-    costs
-        A row a model, with the columns model, pretraining_minutes, fit_seconds,
-        titles_per_second, megabytes, needs and note.
-    retrieved
-        Means over queries, as `vitrina.evaluation.statistics.summarise` gives them, without sizes;
-        or no rows.
-    facts
-        title, lead (a paragraph), command, versions (name -> version), seed, notes (paragraphs),
-        encoder (the model that the others are compared with), tasks (for each a mapping of what
-        there is to know of it).
+    folder : Path
+    cells : DataFrame
+        See `vitrina.evaluation.statistics`; also has the column repeatable.
+    costs : DataFrame
+        One row per model. Columns model, pretraining_minutes, fit_seconds, titles_per_second,
+        megabytes, needs and note.
+    retrieved : DataFrame
+        Means over queries, with the columns of `vitrina.evaluation.statistics.summarise` except
+        size. May have no rows.
+    facts : mapping of str to Any
+        title; lead (a paragraph); command; versions (name to version); seed; notes (paragraphs);
+        encoder (name of the model that the others are compared with); tasks (for each task a
+        mapping of its properties).
 
     Returns
     -------
-    what a model card of the encoder says of it, in Markdown
+    str
+        The part of the report that belongs into the encoder's model card, in Markdown.
 
     Raises
     ------
     InputError
-        if the encoder has no cells on test rows
+        If the encoder has no cells on test rows.
     MissingExtraError
-        if matplotlib is not installed
+        If matplotlib is not installed.
     """
     ours = pl.col("model") == facts["encoder"]
     if cells.filter(ours, part="test").is_empty():
         raise InputError(
             f"encoder: '{facts['encoder']}' has no results on test rows; name a model that has"
         )
-    # as the report shows the models: ours first, an asterisk where figures aren't repeatable
-    marked = {name: f"{name}*" for name in cells.filter(~pl.col("repeatable"))["model"].unique()}
-    shown = cells.sort(~ours, maintain_order=True).with_columns(pl.col("model").replace(marked))
-    costs = costs.with_columns(pl.col("model").replace(marked))
+    # the report shows the encoder first, and an asterisk after models that are not repeatable
+    unrepeatable = cells.filter(~pl.col("repeatable"))
+    marked = {name: f"{name}*" for name in unrepeatable["model"].unique()}
     encoder = marked.get(facts["encoder"], facts["encoder"])
+    marked_model = pl.col("model").replace(marked)
+    shown = cells.sort(~ours, maintain_order=True).with_columns(marked_model)
+    costs = costs.with_columns(marked_model)
 
+    # the sections, each as HTML and as Markdown
     summary = summarise(shown)
+    gaps = differences(shown, encoder)
     curves = {part: _curves(summary, part) for part in _FIGURES}
-    sections = _sections(summary, differences(shown, encoder), curves, encoder)
+    sections = _sections(summary, gaps, curves, encoder)
     if len(retrieved):
-        first = retrieved.sort(pl.col("model") != facts["encoder"], maintain_order=True)
-        sections[_NEXT] = _retrieval(first, facts["encoder"])
+        first = retrieved.sort(~ours, maintain_order=True)
+        sections[_RETRIEVAL] = _retrieval(first, facts["encoder"])
     sections |= _background(costs, encoder, facts, asterisk=bool(marked))
-    versions = json.dumps(facts["versions"])
-    recorded = cells.with_columns(seed=pl.lit(facts["seed"]), versions=pl.lit(versions))
-    told = {"command": pl.lit(facts["command"]), "versions": pl.lit(versions)}
-    recorded.write_parquet(parquet := io.BytesIO())
+
+    # everything is made before the first file is written
+    markdown = _markdown(sections)
     files = {
         "report.html": _html(sections, facts),
-        "results.md": f"# {facts['title']}\n\n{facts['lead']}\n\n{_markdown(sections)}".encode(),
-        "results.csv": pl.concat([summarise(cells), retrieved], how="diagonal_relaxed")
-        .with_columns(**told)
-        .write_csv()
-        .encode(),
-        "results.parquet": parquet.getvalue(),
+        "results.md": f"# {facts['title']}\n\n{facts['lead']}\n\n{markdown}".encode(),
+        **_data_files(cells, retrieved, facts),
     }
     for part, name in _FIGURES.items():
         if len(curves[part]):
-            files[name] = panels_png(curves[part], _styles(curves[part], encoder))
+            styles = _styles(curves[part], encoder)
+            files[name] = panels_png(curves[part], styles)
     for name, content in files.items():
         with atomic_path(folder / name) as temporary:
             temporary.write_bytes(content)
+    # a figure of an earlier report would be taken for one of this report
     for name in _FIGURES.values():
-        if name not in files:  # an earlier one would be taken for this report's
+        if name not in files:
             (folder / name).unlink(missing_ok=True)
-    findings = {name: blocks for name, blocks in sections.items() if name in _OF_ENCODER}
-    return _markdown(findings)
+
+    # a model card has no figures and no long tables
+    card = {name: blocks for name, blocks in sections.items() if name in _IN_MODEL_CARD}
+    return _markdown(card)
+
+
+def _data_files(
+    cells: pl.DataFrame, retrieved: pl.DataFrame, facts: Mapping[str, Any]
+) -> dict[str, bytes]:
+    """Return the content of results.csv and results.parquet."""
+    command = pl.lit(facts["command"])
+    seed = pl.lit(facts["seed"])
+    versions = pl.lit(json.dumps(facts["versions"]))
+
+    # the means of retrieval have no size
+    means = pl.concat([summarise(cells), retrieved], how="diagonal_relaxed")
+    means = means.with_columns(command=command, versions=versions)
+    parquet = io.BytesIO()
+    cells.with_columns(seed=seed, versions=versions).write_parquet(parquet)
+    return {
+        "results.csv": means.write_csv().encode(),
+        "results.parquet": parquet.getvalue(),
+    }
 
 
 class _Block(NamedTuple):
-    """A piece of the report, for the page and for Markdown."""
+    """A piece of the report, as HTML and as Markdown."""
 
     html: str
     markdown: str
@@ -189,8 +220,10 @@ def _text(paragraph: str) -> _Block:
 
 
 def _bullets(paragraphs: Sequence[str], heads: Sequence[str] = ()) -> _Block:
-    bold = [f"**{head}**: " for head in heads] or [""] * len(paragraphs)
-    lines = (f"- {head}{paragraph}" for head, paragraph in zip(bold, paragraphs, strict=True))
+    lines = [f"- {paragraph}" for paragraph in paragraphs]
+    if heads:
+        pairs = zip(heads, paragraphs, strict=True)
+        lines = [f"- **{head}**: {paragraph}" for head, paragraph in pairs]
     return _Block(bullets(paragraphs, heads), "\n".join(lines))
 
 
@@ -200,10 +233,8 @@ def _table(table: Table) -> _Block:
 
 def _fold(name: str, tables: Sequence[Table], *, opened: bool = False) -> _Block:
     html = "\n".join(table.html() for table in tables)
-    return _Block(
-        fold(name, html, opened=opened),
-        "\n\n".join((f"### {name}", *(t.markdown() for t in tables))),
-    )
+    markdown = [f"### {name}", *(table.markdown() for table in tables)]
+    return _Block(fold(name, html, opened=opened), "\n\n".join(markdown))
 
 
 def _figure(curves: pl.DataFrame, part: str, encoder: str) -> _Block:
@@ -213,7 +244,9 @@ def _figure(curves: pl.DataFrame, part: str, encoder: str) -> _Block:
 
 
 def _html(sections: Mapping[str, Sequence[_Block]], facts: Mapping[str, Any]) -> bytes:
-    pieces = {name: "\n".join(b.html for b in blocks) for name, blocks in sections.items()}
+    pieces = {}
+    for name, blocks in sections.items():
+        pieces[name] = "\n".join(block.html for block in blocks)
     return page(facts["title"], facts["lead"], pieces).encode()
 
 
@@ -227,75 +260,100 @@ def _markdown(sections: Mapping[str, Sequence[_Block]]) -> str:
 def _sections(
     summary: pl.DataFrame, gaps: pl.DataFrame, curves: Mapping[str, pl.DataFrame], encoder: str
 ) -> dict[str, list[_Block]]:
-    """What was found: blocks under their headings."""
-    summary, gaps = (frame.filter(part="test") for frame in (summary, gaps))
-    sentences, gap_tables, tables = {}, {}, {}
+    """Return the results: blocks by their headings."""
+    summary = summary.filter(part="test")
+    gaps = gaps.filter(part="test")
     means = mean_auc(summary)
-    several = bool((means["tasks"] > 1).any())  # the mean of one task is that task
+    # the mean of one task is that task, and needs no table
+    several = bool((means["tasks"] > 1).any())
+
+    # findings, differences and tables: of the mean over tasks first, then task by task
+    findings = {}
+    gap_tables = {}
+    task_tables = {}
     if several:
         gap_tables[MEAN] = gaps.filter(task=MEAN)
-        complete = means.filter(pl.col("tasks") == pl.col("of"))
-        among = gap_tables[MEAN].join(
-            complete.select("model", "size", tasks="of"), on=["model", "size", "tasks"], how="semi"
-        )
-        if len(complete):
-            sentences[MEAN] = sentence(complete, among, encoder)
+        finding = _mean_finding(means, gap_tables[MEAN], encoder)
+        if finding:
+            findings[MEAN] = finding
     for (task, split), part in summary.group_by("task", "split", maintain_order=True):
         name = name_of(str(task), str(split))
         gap_tables[name] = gaps.filter(task=task, split=split)
-        sentences[name] = sentence(part.filter(_PRIMARY), gap_tables[name], encoder)
-        tables[name] = [
-            _metric(rows, encoder) for _, rows in part.group_by("metric", maintain_order=True)
-        ]
+        findings[name] = describe(part.filter(_PRIMARY), gap_tables[name], encoder)
+        by_metric = part.group_by("metric", maintain_order=True)
+        task_tables[name] = [_metric(rows, encoder) for _, rows in by_metric]
 
-    sections = {_WINS: [_text(_ON_WINS), _bullets([*sentences.values()], [*sentences])]}
+    sections = {
+        _WINNERS: [
+            _text(_NOTE_ON_WINNERS),
+            _bullets(list(findings.values()), heads=list(findings)),
+        ]
+    }
     if several:
-        sections[_MEANS] = [_text(_ON_MEAN), _table(_mean(means, encoder))]
+        sections[_MEANS] = [_text(_NOTE_ON_MEANS), _table(_mean(means, encoder))]
     sections["Learning curves"] = [
-        _text(_ON_CURVES.format(encoder=encoder)),
+        _text(_NOTE_ON_CURVES.format(encoder=encoder)),
         _figure(curves["test"], "test", encoder),
     ]
     if len(gaps):
-        sections[f"{encoder} minus each other model"] = [
-            _text(_ON_GAPS.format(encoder=encoder)),
-            *(
-                _fold(name, [_gaps(rows)], opened=name == MEAN)
-                for name, rows in gap_tables.items()
-                if len(rows)
-            ),
-        ]
+        blocks = [_text(_NOTE_ON_GAPS.format(encoder=encoder))]
+        for name, rows in gap_tables.items():
+            if len(rows):
+                blocks.append(_fold(name, [_gaps(rows)], opened=name == MEAN))
+        sections[f"{encoder} minus each other model"] = blocks
     sections["Task by task"] = [
-        _text(_ON_TASKS),
-        *(_fold(name, of_task) for name, of_task in tables.items()),
+        _text(_NOTE_ON_TASKS),
+        *(_fold(name, tables) for name, tables in task_tables.items()),
     ]
     if len(curves["validation"]):
         sections["BYOL's weight"] = [
-            _text(_ON_ALPHA),
+            _text(_NOTE_ON_ALPHA),
             _figure(curves["validation"], "validation", encoder),
         ]
     if len(gaps):
+        # of the encoder's sizes, the nearest by ratio
         sizes = summary.filter(model=encoder)["size"].unique().sort()
-        size = min(sizes, key=lambda size: abs(math.log(size / _SAVED_AT)))
+        size = min(sizes, key=lambda size: abs(math.log(size / _LABELS_SAVED_AT)))
         sections["Labels saved"] = [
-            _text(_ON_SAVED.format(encoder=encoder, size=size)),
+            _text(_NOTE_ON_LABELS_SAVED.format(encoder=encoder, size=size)),
             _table(_saved(summary, encoder, size)),
         ]
     return sections
 
 
-def _retrieval(rows: pl.DataFrame, encoder: str) -> list[_Block]:
-    def shown(row: dict[str, Any]) -> str:
-        return f"{row['mean']:.3f} ± {1.96 * row['std'] / math.sqrt(row['samples']):.3f}"
+def _mean_finding(means: pl.DataFrame, gaps: pl.DataFrame, encoder: str) -> str:
+    """Describe the mean AUC, with the models that have all tasks of a size; "" if none has."""
+    complete = means.filter(pl.col("tasks") == pl.col("of"))
+    if complete.is_empty():
+        return ""
+    keys = complete.select("model", "size", tasks="of")
+    comparable = gaps.join(keys, on=["model", "size", "tasks"], how="semi")
+    return describe(complete, comparable, encoder)
 
-    blocks = [_text(_ON_RETRIEVAL.format(users=HELD_OUT_USERS, popularity=MOST_VISITED))]
+
+def _retrieval(rows: pl.DataFrame, encoder: str) -> list[_Block]:
+    """Return a table of models by metrics for each shop."""
+
+    def shown(row: dict[str, Any]) -> str:
+        half_interval = 1.96 * row["std"] / math.sqrt(row["samples"])
+        return f"{row['mean']:.3f} ± {half_interval:.3f}"
+
+    note = _NOTE_ON_RETRIEVAL.format(users=HELD_OUT_USERS, popularity=MOST_VISITED)
+    blocks = [_text(note)]
     for (task,), part in rows.group_by("task", maintain_order=True):
+        # each metric has its own number of queries
         counts = part.group_by("metric", maintain_order=True).agg(pl.col("samples").first())
-        heads = {metric: f"{metric}, {samples:,} queries" for metric, samples in counts.rows()}
-        own = part.with_columns(
-            shown=pl.struct("mean", "std", "samples").map_elements(shown, pl.String),
-            strong=pl.col("mean") == pl.col("mean").max().over("metric"),
+        heads = {}
+        for metric, samples in counts.iter_rows():
+            heads[metric] = f"{metric}, {samples:,} queries"
+        mean = pl.col("mean")
+        best = mean.max().over("metric")
+        columns = pl.struct("mean", "std", "samples")
+        cells = part.with_columns(
+            shown=columns.map_elements(shown, pl.String),
+            strong=mean == best,
         )
-        table = _crossed(own, "metric", heads, encoder)
+        table = _crossed(cells, "metric", heads, encoder)
         blocks.append(_fold(str(task), [table], opened=True))
     return blocks
 
@@ -303,138 +361,195 @@ def _retrieval(rows: pl.DataFrame, encoder: str) -> list[_Block]:
 def _background(
     costs: pl.DataFrame, encoder: str, facts: Mapping[str, Any], *, asterisk: bool
 ) -> dict[str, list[_Block]]:
-    """What it cost, and what it was found on and with: blocks under their headings."""
-    order = costs.sort(pl.col("model") != encoder, maintain_order=True)
+    """Return costs, tasks, notes, and how to reproduce the results: blocks by their headings."""
+    # the encoder is the first row, and highlighted
+    ordered = costs.sort(pl.col("model") != encoder, maintain_order=True)
+    cost_rows = ordered.select(*_COSTS).rows()
     own = 0 if encoder in costs["model"] else None
-    columns = list(dict.fromkeys(key for task in facts["tasks"] for key in task))
-    tasks = [[task.get(column) for column in columns] for task in facts["tasks"]]
-    heads = [column.replace("_", " ") for column in columns]
-    notes = [*facts["notes"], *[_ON_ASTERISK] * asterisk]
-    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-    command = str(facts["command"])
-    return {
-        "Costs": [
-            _text(_ON_COSTS),
-            _table(Table(list(_COSTS.values()), order.select(*_COSTS).rows(), own=own)),
-        ],
-        "Tasks": [_table(Table(heads, tasks))],
-        **({"Notes": [_bullets(notes)]} if notes else {}),
-        "To repeat it": [
-            _Block(commands([command]), f"```\n{command}\n```"),
-            _text(f"Seed {facts['seed']}; {versions}"),
-        ],
+    cost_table = Table(list(_COSTS.values()), cost_rows, own=own)
+
+    # tasks may have different properties: the columns are all of them
+    distinct: dict[str, None] = {}
+    for task in facts["tasks"]:
+        distinct |= dict.fromkeys(task)
+    properties = list(distinct)
+    heads = [name.replace("_", " ") for name in properties]
+    task_rows = [[task.get(name) for name in properties] for task in facts["tasks"]]
+
+    sections = {
+        "Costs": [_text(_NOTE_ON_COSTS), _table(cost_table)],
+        _TASKS: [_table(Table(heads, task_rows))],
     }
+    notes = list(facts["notes"])
+    if asterisk:
+        notes.append(_NOTE_ON_ASTERISK)
+    if notes:
+        sections["Notes"] = [_bullets(notes)]
+    command = str(facts["command"])
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    sections[_REPRODUCE] = [
+        _Block(commands([command]), f"```\n{command}\n```"),
+        _text(f"Seed {facts['seed']}; {versions}"),
+    ]
+    return sections
 
 
 def _curves(summary: pl.DataFrame, part: str) -> pl.DataFrame:
-    """What `vitrina.pages.curves` draws."""
-    panel = pl.struct("task", "split").map_elements(lambda key: name_of(**key), pl.String)
-    return summary.filter(_PRIMARY, part=part).with_columns(panel=panel)
+    """Return the curves of one part of the split, as `vitrina.pages.curves` takes them."""
+    task = pl.struct("task", "split")
+    panel = task.map_elements(lambda key: name_of(**key), pl.String)
+    primary = summary.filter(_PRIMARY, part=part)
+    return primary.with_columns(panel=panel)
 
 
 def _styles(curves: pl.DataFrame, encoder: str) -> dict[str, Style]:
-    models = curves["model"].unique(maintain_order=True)
-    untrained = next((model for model in models if model.startswith("random")), "")
-    return styles_of(models, encoder, untrained)
+    models = curves["model"].unique(maintain_order=True).to_list()
+    # the untrained encoder is called "random" or "random encoder"
+    untrained = [model for model in models if model.startswith("random")]
+    return styles_of(models, encoder, untrained[0] if untrained else "")
 
 
 def _crossed(
     rows: pl.DataFrame, by: str, heads: Mapping[Any, str], encoder: str, corner: str = "model"
 ) -> Table:
-    """Models by the values of a column, which have these heads; `rows` has the columns model, that
-    one, shown (text) and strong."""
-    models, values = rows["model"].unique(maintain_order=True).to_list(), list(heads)
-    cells = {
-        (model, value): (shown, strong)
-        for model, value, shown, strong in rows.select("model", by, "shown", "strong").rows()
-    }
-    return Table(
-        [corner, *heads.values()],
-        [[model, *(cells.get((model, value), (None,))[0] for value in values)] for model in models],
-        {
-            (models.index(model), 1 + values.index(value))
-            for (model, value), (_, strong) in cells.items()
-            if strong
-        },
-        models.index(encoder) if encoder in models else None,
-    )
+    """Make a table with a row per model and a column per value of another column.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Columns model, `by`, shown (text of the cell) and strong (whether it is bold).
+    by : str
+    heads : mapping of Any to str
+        Heading of each value of the column `by`.
+    encoder : str
+        Name of the model whose row is highlighted.
+    corner : str, optional
+        Heading of the column of models.
+    """
+    models = rows["model"].unique(maintain_order=True).to_list()
+    row_of = {model: i for i, model in enumerate(models)}
+    column_of = {value: j for j, value in enumerate(heads, start=1)}
+
+    # start with empty cells: a model may lack some values
+    table: list[list[str | None]] = []
+    for model in models:
+        empty = [None] * len(heads)
+        table.append([model, *empty])
+    strong = set()
+    columns = rows.select("model", by, "shown", "strong")
+    for model, value, shown, is_strong in columns.iter_rows():
+        row = row_of[model]
+        column = column_of[value]
+        table[row][column] = shown
+        if is_strong:
+            strong.add((row, column))
+    own = row_of.get(encoder)
+    return Table([corner, *heads.values()], table, strong, own)
 
 
 def _by_size(rows: pl.DataFrame, corner: str, encoder: str) -> Table:
-    heads = {size: f"{size:,} labels" for size in rows["size"].unique().sort().to_list()}
+    sizes = rows["size"].unique().sort()
+    heads = {size: f"{size:,} labels" for size in sizes.to_list()}
     return _crossed(rows, "size", heads, encoder, corner)
 
 
-def _best(metric: str = "auc") -> pl.Expr:
-    """Whether a mean is the best of its size."""
-    mean = pl.col("mean")
-    return mean == (mean.min() if metric == "mae" else mean.max()).over("size")
-
-
 def _mean(means: pl.DataFrame, encoder: str) -> Table:
-    """The mean AUC by model and size."""
-    complete = pl.col("tasks") == pl.col("of")
+    """Make the table of the mean AUC by model and size."""
 
     def shown(row: dict[str, Any]) -> str:
-        return f"{row['mean']:.3f}" + (f" ({row['tasks']})" if row["tasks"] < row["of"] else "")
+        mean = f"{row['mean']:.3f}"
+        if row["tasks"] < row["of"]:
+            mean += f" ({row['tasks']})"
+        return mean
 
+    # only means over all tasks of a size are compared
+    complete = pl.col("tasks") == pl.col("of")
+    mean = pl.col("mean")
+    best = mean.filter(complete).max().over("size")
+    columns = pl.struct("mean", "tasks", "of")
     rows = means.with_columns(
-        shown=pl.struct("mean", "tasks", "of").map_elements(shown, pl.String),
-        strong=complete & (pl.col("mean") == pl.col("mean").filter(complete).max().over("size")),
+        shown=columns.map_elements(shown, pl.String),
+        strong=complete & (mean == best),
     )
-    sizes = sorted(means.select("size", "of").unique().rows())
-    heads = {size: f"{size:,} labels, {tasks} task{'s' * (tasks > 1)}" for size, tasks in sizes}
+    sizes = means.select("size", "of").unique()
+    heads = {}
+    for size, tasks in sorted(sizes.rows()):
+        noun = "task" if tasks == 1 else "tasks"
+        heads[size] = f"{size:,} labels, {tasks} {noun}"
     return _crossed(rows, "size", heads, encoder, "mean AUC")
 
 
 def _metric(rows: pl.DataFrame, encoder: str) -> Table:
-    """One metric of one task by model and size."""
+    """Make the table of one metric of one task by model and size."""
     metric = rows["metric"][0]
-    digits = ".4g" if metric == "mae" else ".3f"
+    is_error = metric == "mae"
+    digits = ".4g" if is_error else ".3f"  # an error is in the units of the label
 
     def shown(row: dict[str, Any]) -> str:
-        spread = row["std"]
-        known = spread is not None and not math.isnan(spread)  # a single subsample has none
-        return f"{row['mean']:{digits}}" + (f" ± {spread:{digits}}" if known else "")
+        mean = row["mean"]
+        std = row["std"]
+        # a single subsample has no standard deviation
+        if std is None or math.isnan(std):
+            return f"{mean:{digits}}"
+        return f"{mean:{digits}} ± {std:{digits}}"
 
-    text = pl.struct("mean", "std").map_elements(shown, pl.String)
-    return _by_size(rows.with_columns(shown=text, strong=_best(metric)), NAMES[metric], encoder)
+    mean = pl.col("mean")
+    best = mean.min() if is_error else mean.max()
+    columns = pl.struct("mean", "std")
+    cells = rows.with_columns(
+        shown=columns.map_elements(shown, pl.String),
+        strong=mean == best.over("size"),
+    )
+    return _by_size(cells, NAMES[metric], encoder)
 
 
 def _gaps(rows: pl.DataFrame) -> Table:
-    """Differences with their intervals, at three sizes if they are there."""
+    """Make the table of differences with their intervals, at up to three sizes."""
     sizes = rows["size"].unique().sort().to_list()
-    rows = rows.filter(pl.col("size").is_in([s for s in sizes if s in _COMPARED] or sizes))
+    compared = [size for size in sizes if size in _SIZES_OF_GAPS] or sizes
 
     def shown(row: dict[str, Any]) -> str:
-        figures = f"{row['difference']:+.3f} ({row['low']:.3f} to {row['high']:.3f})"
-        fewer = f" [{row['tasks']}]" if row["tasks"] < row["of"] else ""
-        return figures.replace("-", "−") + fewer
+        interval = f"{row['low']:.3f} to {row['high']:.3f}"
+        figures = f"{row['difference']:+.3f} ({interval})".replace("-", "−")
+        if row["tasks"] < row["of"]:
+            figures += f" [{row['tasks']}]"
+        return figures
 
-    return _by_size(
-        rows.with_columns(of=pl.col("tasks").max().over("size")).with_columns(
-            shown=pl.struct("difference", "low", "high", "tasks", "of").map_elements(
-                shown, pl.String
-            ),
-            strong=(pl.col("low") > 0) | (pl.col("high") < 0),
-        ),
-        f"difference of {NAMES[rows['metric'][0]]}",
-        "",
+    rows = rows.filter(pl.col("size").is_in(compared))
+    rows = rows.with_columns(of=pl.col("tasks").max().over("size"))
+    columns = pl.struct("difference", "low", "high", "tasks", "of")
+    # clear differences are bold: the interval excludes 0
+    cells = rows.with_columns(
+        shown=columns.map_elements(shown, pl.String),
+        strong=(pl.col("low") > 0) | (pl.col("high") < 0),
     )
+    metric = NAMES[rows["metric"][0]]
+    return _by_size(cells, f"difference of {metric}", "")
 
 
 def _saved(summary: pl.DataFrame, encoder: str, size: int) -> Table:
-    """How many times the encoder's labels each other model needs, by task."""
+    """Make the table of how many times the encoder's labels each other model needs, by task."""
     tasks = summary.select("task", "split").unique(maintain_order=True).rows()
     rows = []
     for other in summary["model"].unique(maintain_order=True):
-        if other != encoder:
-            found = labels_saved(summary, encoder, other, size)
-            factors = {
-                (task, split): f"{bound}{factor:.{2 if factor < 1 else 1 if factor < 10 else 0}f}"
-                for task, split, factor, bound in found.select(
-                    "task", "split", "factor", "bound"
-                ).rows()
-            }
-            rows.append([other, *map(factors.get, tasks)])
-    return Table(["times as many labels", *(name_of(*task) for task in tasks)], rows)
+        if other == encoder:
+            continue
+        saved = labels_saved(summary, encoder, other, size)
+        columns = saved.select("task", "split", "factor", "bound")
+        shown = {}
+        for task, split, factor, bound in columns.iter_rows():
+            shown[task, split] = f"{bound}{_factor(factor)}"
+        # a task that one of the two models lacks has an empty cell
+        cells = [shown.get(key) for key in tasks]
+        rows.append([other, *cells])
+    names = [name_of(task, split) for task, split in tasks]
+    return Table(["times as many labels", *names], rows)
+
+
+def _factor(factor: float) -> str:
+    """Write a factor with about two significant digits."""
+    if factor < 1:
+        return f"{factor:.2f}"
+    if factor < 10:
+        return f"{factor:.1f}"
+    return f"{factor:.0f}"

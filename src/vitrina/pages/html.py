@@ -1,6 +1,6 @@
-"""Results as one HTML page that needs nothing else: no network, no script, light and dark.
+"""Self-contained HTML pages: no network, no scripts, a light and a dark theme.
 
-`page` puts pieces of HTML under headings; the functions after it make them.
+`page` puts pieces of HTML under headings. The other functions make these pieces.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from vitrina.errors import MissingExtraError
 
-# Okabe & Ito's palette for all kinds of colour vision, each in its variant for light and for dark;
-# black, grey and yellow are left out: they don't stand out on one of the two grounds.
+# Okabe & Ito's palette for all kinds of colour vision, with a variant for the light theme and one
+# for the dark theme. Black, grey and yellow have too little contrast in one of the two themes.
 _COLOURS = [
     ("#D55E00", "#F07A1F"),  # vermilion
     ("#0072B2", "#56B4E9"),  # blue
@@ -24,12 +24,14 @@ _COLOURS = [
     ("#E69F00", "#F0B93A"),  # orange
     ("#56B4E9", "#3F7FD0"),  # sky blue
 ]
-# What figures are drawn with, and what `svg` makes of it: the page's colours, light or dark
+# Figures are drawn in the light theme's colours. `svg` replaces these by CSS variables, so that
+# figures follow the theme of the page.
 COLOURS = [light.lower() for light, _ in _COLOURS]
 INK, SOFT = "#1c1c1e", "#63636b"
 _CSS = {INK: "currentColor", SOFT: "var(--soft)"}
 _CSS |= {colour: f"var(--c{i})" for i, colour in enumerate(COLOURS)}
 
+# the markers of matplotlib as SVG, for legends
 _MARKERS = {
     "o": '<circle cx="14" cy="8" r="5"/>',
     "s": '<path d="M9.5 3.5h9v9h-9z"/>',
@@ -85,11 +87,26 @@ pre { background: var(--card); border-radius: .5rem; padding: .7rem .9rem; overf
 
 
 def page(title: str, lead: str, sections: Mapping[str, str]) -> str:
-    """The whole page: a heading, a paragraph of text, and pieces of HTML under their headings."""
-    light, dark = (
-        " ".join(f"--c{i}: {pair[side]};" for i, pair in enumerate(_COLOURS)) for side in (0, 1)
-    )
-    body = "\n".join(f"<h2>{escape(name)}</h2>\n{html}" for name, html in sections.items())
+    """Return a whole page.
+
+    Parameters
+    ----------
+    title : str
+    lead : str
+        First paragraph, plain text.
+    sections : mapping of str to str
+        Pieces of HTML by their headings.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    light = " ".join(f"--c{i}: {colours[0]};" for i, colours in enumerate(_COLOURS))
+    dark = " ".join(f"--c{i}: {colours[1]};" for i, colours in enumerate(_COLOURS))
+    pieces = [f"<h2>{escape(name)}</h2>\n{html}" for name, html in sections.items()]
+    body = "\n".join(pieces)
+    # the policy forbids everything but the styles in the page
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -109,40 +126,56 @@ def page(title: str, lead: str, sections: Mapping[str, str]) -> str:
 
 
 def text(paragraph: str, *, soft: bool = False) -> str:
-    """A paragraph of plain text."""
-    return f"<p{' class=soft' if soft else ''}>{escape(paragraph)}</p>"
+    """Return a paragraph of plain text, in a softer colour if `soft`."""
+    attribute = " class=soft" if soft else ""
+    return f"<p{attribute}>{escape(paragraph)}</p>"
 
 
 def tiles(facts: Mapping[str, Any]) -> str:
-    """Figures with their names; integers get thousands separators."""
-    shown = (
-        f"<div><b>{escape(_number(value))}</b><span>{escape(name)}</span></div>"
-        for name, value in facts.items()
-    )
+    """Return a grid of figures with their names."""
+    shown = []
+    for name, value in facts.items():
+        shown.append(f"<div><b>{escape(_number(value))}</b><span>{escape(name)}</span></div>")
     return f"<div class=tiles>{''.join(shown)}</div>"
 
 
 def bullets(paragraphs: Sequence[str], heads: Sequence[str] = ()) -> str:
-    """A list of paragraphs of plain text, each behind its head if they have heads."""
-    bold = [f"<b>{escape(head)}</b>: " for head in heads] or [""] * len(paragraphs)
-    items = zip(bold, paragraphs, strict=True)
-    return f"<ul>{''.join(f'<li>{head}{escape(paragraph)}</li>' for head, paragraph in items)}</ul>"
+    """Return a list of paragraphs of plain text.
+
+    Parameters
+    ----------
+    paragraphs : sequence of str
+    heads : sequence of str, optional
+        A heading for each paragraph, shown in bold before it.
+    """
+    prefixes = [""] * len(paragraphs)
+    if heads:
+        prefixes = [f"<b>{escape(head)}</b>: " for head in heads]
+    items = []
+    for prefix, paragraph in zip(prefixes, paragraphs, strict=True):
+        items.append(f"<li>{prefix}{escape(paragraph)}</li>")
+    return f"<ul>{''.join(items)}</ul>"
 
 
 def fold(name: str, html: str, *, opened: bool = False) -> str:
-    """A piece of HTML that opens and shuts when its name is chosen."""
-    return f"<details{' open' * opened}><summary>{escape(name)}</summary>\n{html}</details>"
+    """Return a section that opens and closes with a click on its name."""
+    attribute = " open" if opened else ""
+    return f"<details{attribute}><summary>{escape(name)}</summary>\n{html}</details>"
 
 
 class Table(NamedTuple):
-    """Rows under the names of their columns.
+    """A table, as HTML or as Markdown.
 
     Attributes
     ----------
-    columns, rows
-        None and NaN are shown as a dash.
-    strong : (row, column) of the cells that stand out
-    own : number of the row that the others are compared with
+    columns : sequence of str
+        Names of the columns.
+    rows : sequence of sequences
+        Values. None and NaN are shown as a dash.
+    strong : container of (int, int)
+        Row and column of each cell that is shown in bold.
+    own : int, optional
+        Number of the row that the other rows are compared with. It gets a background colour.
     """
 
     columns: Sequence[str]
@@ -151,62 +184,77 @@ class Table(NamedTuple):
     own: int | None = None
 
     def shown(self) -> list[list[str]]:
-        """The rows as plain text."""
+        """Return the cells as plain text."""
         return [[_number(value) for value in row] for row in self.rows]
 
     def html(self) -> str:
-        """Columns of figures are set flush right; a table that is too wide scrolls in its box."""
+        """Return the table as HTML. Columns of numbers are aligned right; wide tables scroll."""
         shown = self.shown()
-        flush = [
-            " class=n" * all(_is_figure(row[j]) for row in shown) for j in range(len(self.columns))
-        ]
-        head = "".join(
-            f"<th{f}>{escape(name)}</th>" for f, name in zip(flush, self.columns, strict=True)
-        )
+        # a column is numeric if all its cells are
+        numeric = []
+        for column in range(len(self.columns)):
+            numeric.append(all(_is_figure(row[column]) for row in shown))
+        attributes = [" class=n" if is_numeric else "" for is_numeric in numeric]
+        head = []
+        for attribute, name in zip(attributes, self.columns, strict=True):
+            head.append(f"<th{attribute}>{escape(name)}</th>")
+
         body = []
         for i, row in enumerate(shown):
             cells = []
-            for j, (f, value) in enumerate(zip(flush, row, strict=True)):
-                # a narrow cell breaks before the brackets only
-                held = re.sub(" (±|to) ", "\u00a0\\1\u00a0", value) if f else value
-                bold = ("<b>", "</b>") if (i, j) in self.strong else ("", "")
-                cells.append(f"<td{f}>{bold[0]}{escape(held)}{bold[1]}</td>")
-            body.append(f"<tr{' class=own' * (i == self.own)}>{''.join(cells)}</tr>")
+            for j, value in enumerate(row):
+                if numeric[j]:
+                    # narrow cells may break before brackets, but not around "±" and "to"
+                    value = re.sub(" (±|to) ", "\u00a0\\1\u00a0", value)
+                content = escape(value)
+                if (i, j) in self.strong:
+                    content = f"<b>{content}</b>"
+                cells.append(f"<td{attributes[j]}>{content}</td>")
+            row_attribute = " class=own" if i == self.own else ""
+            body.append(f"<tr{row_attribute}>{''.join(cells)}</tr>")
         return (
-            f"<div class=scroll><table><thead><tr>{head}</tr></thead>"
+            f"<div class=scroll><table><thead><tr>{''.join(head)}</tr></thead>"
             f"<tbody>{''.join(body)}</tbody></table></div>"
         )
 
     def markdown(self) -> str:
-        """The same as a table of GitHub's Markdown."""
-        shown = [[re.sub(r"([|*<\\])", r"\\\1", value) for value in row] for row in self.shown()]
-        lines = [
-            [f"**{v}**" if (i, j) in self.strong else v for j, v in enumerate(row)]
-            for i, row in enumerate(shown)
-        ]
-        rule = ["---"] * len(self.columns)
-        return "\n".join(f"| {' | '.join(line)} |" for line in [self.columns, rule, *lines])
+        """Return the table in GitHub's Markdown."""
+        lines = [list(self.columns), ["---"] * len(self.columns)]
+        for i, row in enumerate(self.shown()):
+            cells = []
+            for j, value in enumerate(row):
+                content = re.sub(r"([|*<\\])", r"\\\1", value)
+                if (i, j) in self.strong:
+                    content = f"**{content}**"
+                cells.append(content)
+            lines.append(cells)
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def commands(lines: Sequence[str]) -> str:
-    """Commands to copy."""
-    return f"<pre>{escape(chr(10).join(lines))}</pre>"
+    """Return a block of commands to copy."""
+    content = "\n".join(lines)
+    return f"<pre>{escape(content)}</pre>"
 
 
 def css(colour: str) -> str:
-    """The page's own colour for one that figures are drawn with."""
+    """Return the CSS value for a colour of `COLOURS`, `INK` or `SOFT`."""
     return _CSS[colour]
 
 
 class Style(NamedTuple):
-    """How one thing of many is drawn.
+    """How one curve or group of points is drawn.
 
     Attributes
     ----------
-    colour : of `COLOURS`, `INK` or `SOFT`
-    marker : matplotlib's name of a shape
-    width : of the line, 0 for points alone
-    dashes : lengths of dashes and gaps in widths of the line
+    colour : str
+        One of `COLOURS`, `INK` or `SOFT`.
+    marker : str
+        Matplotlib's name of the marker.
+    width : float
+        Line width in points; 0 draws markers without a line.
+    dashes : tuple of float
+        Lengths of dashes and gaps, in line widths; empty for a solid line.
     """
 
     colour: str
@@ -216,41 +264,58 @@ class Style(NamedTuple):
 
 
 def legend(styles: Mapping[str, Style]) -> str:
-    """The names with how they are drawn."""
+    """Return a legend: each name with its line and marker."""
     entries = []
     for name, style in styles.items():
-        dashes = " ".join(f"{length * style.width:g}" for length in style.dashes)
-        line = (
-            f'<path d="M0 8h28" stroke="currentColor" stroke-width="{style.width:g}"'
-            f' stroke-dasharray="{dashes or "none"}"/>'
-        )
+        line = ""
+        if style.width > 0:
+            dashes = " ".join(f"{length * style.width:g}" for length in style.dashes)
+            line = (
+                f'<path d="M0 8h28" stroke="currentColor" stroke-width="{style.width:g}"'
+                f' stroke-dasharray="{dashes or "none"}"/>'
+            )
         entries.append(
             f'<span><svg viewBox="0 0 28 16" aria-hidden="true" fill="currentColor" '
-            f'style="color:{css(style.colour)}">{line * (style.width > 0)}'
-            f"{_MARKERS[style.marker]}</svg>{escape(name)}</span>"
+            f'style="color:{css(style.colour)}">{line}{_MARKERS[style.marker]}</svg>'
+            f"{escape(name)}</span>"
         )
     return f"<div class=legend>{''.join(entries)}</div>"
 
 
 def figure(drawn: str, caption: str) -> str:
-    """A drawing under its caption."""
+    """Return a figure: an SVG drawing with its caption."""
     return f"<figure><figcaption>{escape(caption)}</figcaption>{drawn}</figure>"
 
 
 def axes(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, list[Any]]:
-    """A figure of the given size in inches, and its plain axes, row by row.
+    """Make a matplotlib figure with plain axes.
+
+    Parameters
+    ----------
+    width, height : float
+        Size of the figure in inches.
+    rows, columns : int, optional
+        Grid of the axes.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+    axes : list of matplotlib.axes.Axes
+        Row by row.
 
     Raises
     ------
     MissingExtraError
-        if matplotlib is not installed
+        If matplotlib is not installed.
     """
     try:
-        from matplotlib.figure import Figure  # not pyplot: no state, no display
+        from matplotlib.figure import Figure  # pyplot would need global state and a display
     except ModuleNotFoundError as error:
-        raise MissingExtraError("matplotlib", "demo") from error
+        raise MissingExtraError("matplotlib", "report") from error
     whole = Figure(figsize=(width, height), layout="constrained")
-    panels = whole.subplots(rows, columns, squeeze=False).ravel().tolist()
+    grid = whole.subplots(rows, columns, squeeze=False)
+    panels = grid.ravel().tolist()
+    # only the left and the lower axis, and a faint grid behind the curves
     for panel in panels:
         panel.spines[["top", "right"]].set_visible(False)
         panel.spines[["left", "bottom"]].set_color(INK)
@@ -263,27 +328,43 @@ def axes(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[
 
 
 def svg(whole: Any, label: str) -> str:
-    """A figure as inline SVG in the page's font and colours; `label` is unique in the page."""
+    """Return a matplotlib figure as inline SVG in the fonts and colours of the page.
+
+    Parameters
+    ----------
+    whole : matplotlib.figure.Figure
+    label : str
+        Description for screen readers. It must be unique in the page.
+    """
     import matplotlib
 
+    # text stays text; a fixed salt and no metadata give the same bytes for the same figure
+    no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     buffer = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    # text stays text, and the same figure gives the same bytes
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
-        whole.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+        whole.savefig(buffer, format="svg", transparent=True, metadata=no_metadata)
+
+    # drop the XML header, and let fonts and colours follow the page
     drawn = buffer.getvalue()
     drawn = drawn[drawn.index("<svg") :]
     for colour, own in _CSS.items():
         drawn = drawn.replace(colour, own)
     drawn = re.sub(r"(font: [^;']*px|font-family:)[^;\"]*", r"\1 system-ui, sans-serif", drawn)
-    drawn = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", drawn)  # not referred to, nor unique in a page
+    # nothing refers to these ids, and a page with several figures would repeat them
+    drawn = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", drawn)
+    # SVG inside HTML needs no namespaces
     drawn = re.sub(r' xmlns(:xlink)?="[^"]*"', "", drawn).replace("xlink:href", "href")
-    return drawn.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
+    attributes = f'role="img" aria-label="{escape(label)}"'
+    return drawn.replace("<svg ", f"<svg {attributes} ", 1)
 
 
 def _number(value: Any) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    """Format a value: thousands separators, three significant digits, a dash for no value."""
+    if value is None:
         return "–"
+    if isinstance(value, float) and math.isnan(value):
+        return "–"
+    # a bool is an int too, so it comes first
     if isinstance(value, bool):
         return "yes" if value else "no"
     if not isinstance(value, int | float):
@@ -294,5 +375,5 @@ def _number(value: Any) -> str:
 
 
 def _is_figure(shown: str) -> bool:
-    """Whether a cell has nothing to read but numbers, such as "0.012 (0.003 to 0.021)"."""
+    """Whether a cell holds only numbers, such as "0.012 (0.003 to 0.021)"."""
     return not re.search(r"[^\W\d_]", shown.replace(" to ", ""))
