@@ -1,4 +1,4 @@
-"""Atomic writes and sealed folders, on a real file system."""
+"""Atomic writes on a real file system."""
 
 from __future__ import annotations
 
@@ -11,16 +11,8 @@ from pathlib import Path
 import pytest
 
 from vitrina.errors import InputError
-from vitrina.files import (
-    MANIFEST,
-    atomic_path,
-    check_sealed,
-    file_digest,
-    kind_of,
-    refuse_existing,
-    seal,
-    write_json,
-)
+from vitrina.files import atomic_path, refuse_existing, write_json
+from vitrina.sealed import FolderKind, seal
 
 
 def one_line(error: pytest.ExceptionInfo[InputError]) -> str:
@@ -246,7 +238,7 @@ def test_force_replaces_like_with_like(
     monkeypatch.chdir(tmp_path)
     Path("file").write_text("x")
     Path("shelf").mkdir()
-    seal(Path("shelf"), "shelf", 1)
+    seal(Path("shelf"), FolderKind("shelf", 1, {}, frozenset()))
     Path("foreign").mkdir()
     Path("foreign/thesis.txt").write_text("years of work")
     refuse_existing(Path("file"), force=True)
@@ -262,95 +254,3 @@ def test_json(tmp_path: Path) -> None:
     assert json.loads(text) == content
     assert "niños" in text
     assert text.endswith("\n")
-
-
-@pytest.fixture
-def sealed(tmp_path: Path) -> Path:
-    folder = tmp_path / "sealed"
-    (folder / "sub").mkdir(parents=True)
-    (folder / "a.txt").write_text("abc")
-    (folder / "sub" / "b.txt").write_text("defg")
-    seal(folder, "jam", 3)
-    return folder
-
-
-def test_a_sealed_folder_is_whole(sealed: Path) -> None:
-    check_sealed(sealed, "jam", 3)
-    check_sealed(sealed, "jam", 4)
-    assert kind_of(sealed) == "jam"
-    files = json.loads((sealed / MANIFEST).read_text())["files"]
-    assert set(files) == {"a.txt", "sub/b.txt"}
-    # the checksum that `sha256sum` prints
-    assert files["a.txt"] == {
-        "bytes": 3,
-        "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
-    }
-    assert file_digest(sealed / "a.txt") == files["a.txt"]["sha256"]
-
-
-def says_the_same(damaged: bytes, whole: bytes) -> bool:
-    """Whether two manifests differ only in white space, or by an older format number."""
-    try:
-        manifest = json.loads(damaged)
-        older = manifest["format_version"] <= 3
-    except (ValueError, KeyError, TypeError):
-        return False
-    return older and manifest | {"format_version": 3} == json.loads(whole)
-
-
-def test_any_flipped_bit_is_found(sealed: Path) -> None:
-    found = 0
-    for path in (sealed / "a.txt", sealed / "sub" / "b.txt", sealed / MANIFEST):
-        whole = path.read_bytes()
-        for place in range(len(whole)):
-            for bit in (0, 3, 6):
-                damaged = bytearray(whole)
-                damaged[place] ^= 1 << bit
-                path.write_bytes(damaged)
-                if path.name == MANIFEST and says_the_same(bytes(damaged), whole):
-                    check_sealed(sealed, "jam", 3)
-                    continue
-                with pytest.raises(InputError) as error:
-                    check_sealed(sealed, "jam", 3)
-                assert one_line(error).startswith(str(sealed))
-                found += 1
-        path.write_bytes(whole)
-    assert found > 300
-    check_sealed(sealed, "jam", 3)
-
-
-@pytest.mark.parametrize(
-    "manifest",
-    [
-        "",
-        "[]",
-        "3",
-        "null",
-        '["kind", "format_version", "files"]',
-        '{"kind": "jam", "format_version": "x", "files": {}}',
-        '{"kind": "jam", "format_version": 3, "files": [1]}',
-        "\udcff",
-    ],
-)
-def test_a_damaged_manifest(sealed: Path, manifest: str) -> None:
-    (sealed / MANIFEST).write_bytes(manifest.encode("utf-8", "surrogateescape"))
-    with pytest.raises(InputError) as error:
-        check_sealed(sealed, "jam", 3)
-    assert f"{sealed / MANIFEST}: is damaged" in one_line(error)
-
-
-def test_folders_that_are_no_good(sealed: Path) -> None:
-    def message(folder: Path, kind: str = "jam", version: int = 3) -> str:
-        with pytest.raises(InputError) as error:
-            check_sealed(folder, kind, version)
-        return one_line(error)
-
-    assert "no such folder" in message(sealed / "nowhere")
-    assert "is a file" in message(sealed / "a.txt")
-    assert f"no {MANIFEST}" in message(sealed / "sub")
-    assert "holds a jam, not a cake" in message(sealed, kind="cake")
-    assert "has format 3, newer than 2" in message(sealed, version=2)
-    (sealed / "a.txt").write_text("ab")
-    assert f"{sealed / 'a.txt'}: is damaged" in message(sealed)
-    (sealed / "a.txt").unlink()
-    assert f"{sealed / 'a.txt'}: is missing" in message(sealed)

@@ -1,16 +1,10 @@
-"""Atomic writes, and folders sealed with checksums.
-
-Nobody ever sees a half-written result: an output appears under its name only when it is complete.
-A sealed folder carries a manifest with its kind, its format and the checksum of each file.
-"""
+"""Atomic writes: an output appears under its name only when it is complete."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import json
-import math
-import mmap
 import os
 import re
 import shutil
@@ -20,13 +14,8 @@ from pathlib import Path
 from threading import get_ident
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from vitrina.errors import InputError
-
-MANIFEST = "manifest.json"
-"""Name of the file that makes a folder a sealed one."""
+from vitrina.sealed import MANIFEST, kind_of
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_WRITABLE = (
@@ -172,153 +161,10 @@ def write_json(path: Path, content: Any) -> None:
         temporary.write_text(text, "utf-8")
 
 
-def seal(folder: Path, kind: str, format_version: int) -> None:
-    """Write the manifest of a folder: its kind, its format, and each file's size and SHA-256.
-
-    The manifest leaves out model cards (README.md), because people may edit them.
-
-    Parameters
-    ----------
-    folder : Path
-    kind : str
-        What the folder holds, such as 'vitrina encoder'.
-    format_version : int
-    """
-    names = []
-    for path in folder.rglob("*"):
-        if path.is_file() and path.name != "README.md":
-            names.append(path.relative_to(folder).as_posix())
-    files = {name: _fingerprint(folder / name) for name in sorted(names)}
-    manifest = {"kind": kind, "format_version": format_version, "files": files}
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
-
-
-def _fingerprint(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": file_digest(path)}
-
-
-def check_sealed(folder: Path, kind: str, format_version: int) -> None:
-    """Check that a sealed folder is complete and undamaged.
-
-    Parameters
-    ----------
-    folder : Path
-    kind : str
-        The kind that the folder must have.
-    format_version : int
-        The newest format that the caller can read.
-
-    Raises
-    ------
-    InputError
-        If the folder is missing, not sealed, of another kind or of a newer format, or if one of
-        its files is missing or differs from its checksum.
-    """
-    manifest = _read_manifest(folder, kind)
-    existing_kind = manifest["kind"]
-    version = manifest["format_version"]
-    if existing_kind != kind:
-        raise InputError(
-            f"{folder}: holds a {existing_kind}, not a {kind}; give the folder of a {kind}"
-        )
-    if version > format_version:
-        raise InputError(
-            f"{folder}: has format {version}, newer than {format_version}, the newest that this "
-            "version of vitrina reads; upgrade it with: pip install -U vitrina"
-        )
-    for name, expected in manifest["files"].items():
-        path = folder / name
-        if not path.is_file():
-            raise InputError(f"{path}: is missing; copy or save the {kind} again")
-        if _fingerprint(path) != expected:
-            raise InputError(
-                f"{path}: is damaged (its checksum differs); copy or save the {kind} again"
-            )
-
-
-def kind_of(folder: Path) -> str:
-    """Return the kind of a sealed folder.
-
-    Raises
-    ------
-    InputError
-        If the folder is missing, not sealed, or its manifest is damaged.
-    """
-    return str(_read_manifest(folder, "vitrina encoder or classifier")["kind"])
-
-
-def _read_manifest(folder: Path, kind: str) -> dict[str, Any]:
-    """Read and check the manifest of a sealed folder; `kind` serves the messages only."""
-    if not folder.exists():
-        raise InputError(f"{folder}: no such folder; give the path of a saved {kind}")
-    if not folder.is_dir():
-        raise InputError(f"{folder}: is a file; give the folder of a saved {kind}")
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
-    except FileNotFoundError:
-        raise InputError(
-            f"{folder}: has no {MANIFEST}, so it is not a {kind}, or not a complete one; "
-            "save it again"
-        ) from None
-    except ValueError:  # not JSON, or not UTF-8
-        manifest = None
-    if not _is_manifest(manifest):
-        raise InputError(f"{folder / MANIFEST}: is damaged; copy or save the {kind} again")
-    return dict(manifest)
-
-
-def _is_manifest(content: Any) -> bool:
-    """Whether the content of a JSON file has the fields of a manifest, with the right types."""
-    if not isinstance(content, dict):
-        return False
-    types = {"kind": str, "format_version": int, "files": dict}
-    return all(isinstance(content.get(field), type_) for field, type_ in types.items())
-
-
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def stored_arrays(path: Path, *, mapped: bool) -> dict[str, npt.NDArray[Any]]:
-    """Read the arrays of a safetensors file.
-
-    Parameters
-    ----------
-    path : Path
-    mapped : bool
-        Whether to map the file into memory, so that each part is read at its first use. Otherwise
-        the file is read at once.
-
-    Returns
-    -------
-    dict of str to ndarray, float32 or int8
-        The arrays by name. They are read-only views of the file's content.
-
-    Raises
-    ------
-    ValueError, KeyError
-        If the file is not a safetensors file, or an array has another dtype.
-    """
-    data: mmap.mmap | bytes
-    if mapped:
-        with path.open("rb") as file:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    else:
-        data = path.read_bytes()
-    # the file holds the header's length (8 bytes), the header (JSON), then the arrays
-    arrays_start = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:arrays_start])
-    arrays = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        dtype = {"F32": np.float32, "I8": np.int8}[entry["dtype"]]
-        shape = entry["shape"]
-        start = arrays_start + entry["data_offsets"][0]
-        arrays[name] = np.frombuffer(data, dtype, math.prod(shape), start).reshape(shape)
-    return arrays
 
 
 def _remove(path: Path) -> None:

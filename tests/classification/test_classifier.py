@@ -1,6 +1,7 @@
 """TitleClassifier against scikit-learn's models on the same features, and in its tools."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from vitrina.data.sources import completejourney_tables
 from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.encoder.weights import initial_weights
 from vitrina.errors import InputError
-from vitrina.files import seal
+from vitrina.sealed import seal
 from vitrina.text.normalize import Normalizer
 from vitrina.text.tokenizer import TitleTokenizer
 
@@ -147,7 +148,7 @@ def test_classifiers_of_older_formats_predict_the_same(encoder, products, tmp_pa
         config["setting"] = params
     file.write_text(json.dumps(config), "utf-8")
     (tmp_path / "model" / "manifest.json").unlink()
-    seal(tmp_path / "model", module.KIND, format_version)
+    seal(tmp_path / "model", replace(module.CLASSIFIER, format_version=format_version))
     again = TitleClassifier.load(tmp_path / "model")
     assert (again.use_words, again.best_params_) == (format_version > 1, (1.5, 2.0))
     np.testing.assert_array_equal(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import joblib
@@ -14,9 +16,9 @@ import pytest
 
 from vitrina.encoder.kernels import WIDTHS
 from vitrina.encoder.title_encoder import TitleEncoder
-from vitrina.encoder.weights import FORMAT_VERSION, KIND, EncoderWeights, initial_weights
+from vitrina.encoder.weights import ENCODER, FORMAT_VERSION, EncoderWeights, initial_weights
 from vitrina.errors import InputError
-from vitrina.files import MANIFEST, seal
+from vitrina.sealed import MANIFEST, FolderKind, seal
 from vitrina.text.normalize import Normalizer
 from vitrina.text.tokenizer import TitleTokenizer
 
@@ -175,7 +177,7 @@ def test_folders_that_are_no_encoder(folder: Path, tmp_path: Path) -> None:
     )
     (tmp_path / "empty").mkdir()
     assert f"no {MANIFEST}" in message(tmp_path / "empty")
-    seal(tmp_path / "empty", "vitrina classifier", 1)
+    seal(tmp_path / "empty", FolderKind("vitrina classifier", 1, {}, frozenset()))
     assert "holds a vitrina classifier, not a vitrina encoder" in message(tmp_path / "empty")
 
 
@@ -198,7 +200,7 @@ def test_damaged_files(folder: Path, name: str) -> None:
 
 def test_a_newer_format(folder: Path) -> None:
     (folder / MANIFEST).unlink()
-    seal(folder, KIND, FORMAT_VERSION + 1)
+    seal(folder, replace(ENCODER, format_version=FORMAT_VERSION + 1))
     assert f"has format {FORMAT_VERSION + 1}, newer than {FORMAT_VERSION}" in message(folder)
     assert "pip install -U vitrina" in message(folder)
 
@@ -218,8 +220,8 @@ def test_a_newer_format(folder: Path) -> None:
 def test_wrong_files_under_a_right_seal(folder: Path, name: str, content: bytes) -> None:
     (folder / name).write_bytes(content)
     (folder / MANIFEST).unlink()
-    seal(folder, KIND, FORMAT_VERSION)
-    assert message(folder).startswith(f"{folder}: is not a readable encoder (")
+    seal(folder, ENCODER)
+    assert re.match(rf"{folder / name}: |tokenizer: not a SentencePiece model", message(folder))
 
 
 TRANSFORM = """

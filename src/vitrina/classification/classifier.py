@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
+from itertools import pairwise
 from numbers import Real
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -31,10 +33,11 @@ from vitrina.classification.linear import (
 from vitrina.classification.tfidf import HashedTfidf
 from vitrina.columns import as_list, is_missing
 from vitrina.encoder.title_encoder import TitleEncoder
-from vitrina.encoder.weights import EncoderWeights
+from vitrina.encoder.weights import ENCODER, EncoderWeights
 from vitrina.errors import InputError
-from vitrina.files import atomic_path, check_sealed, refuse_existing, seal
+from vitrina.files import atomic_path, refuse_existing
 from vitrina.metrics import Kind
+from vitrina.sealed import MANIFEST, MIB, ArraySpec, FolderKind, SealedFolder, require, seal
 from vitrina.text.normalize import as_titles
 
 # Formats of the saved folder:
@@ -42,8 +45,30 @@ from vitrina.text.normalize import as_titles
 # 2: adds TF-IDF features ("lexical" in config.json); the weight of the vectors is always 1.5.
 # 3: adds the chosen weight and C ("setting" in config.json).
 # 4: config.json calls them "use_words" and "params".
-FORMAT_VERSION = 4
-KIND = "vitrina classifier"
+CLASSIFIER = FolderKind(
+    name="vitrina classifier",
+    format_version=4,
+    files={
+        "config.json": 64 * MIB,
+        "classifier.safetensors": 2048 * MIB,
+        f"encoder/{MANIFEST}": MIB,
+        **{f"encoder/{name}": limit for name, limit in ENCODER.files.items()},
+    },
+    required=frozenset(
+        (
+            "config.json",
+            "classifier.safetensors",
+            f"encoder/{MANIFEST}",
+            *(f"encoder/{name}" for name in ENCODER.required),
+        )
+    ),
+)
+"""The folder of a classifier. It holds the classifier's own encoder."""
+
+KIND = CLASSIFIER.name
+FORMAT_VERSION = CLASSIFIER.format_version
+
+_LARGEST_COEFFICIENT = 1e12
 
 _WEIGHT_BEFORE_FORMAT_3 = 1.5
 
@@ -288,7 +313,7 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             (folder / "classifier.safetensors").write_bytes(safetensors.numpy.save(arrays))
             text = json.dumps(config, indent=1, ensure_ascii=False)
             (folder / "config.json").write_text(text + "\n", "utf-8")
-            seal(folder, KIND, FORMAT_VERSION)
+            seal(folder, CLASSIFIER)
 
     @classmethod
     def load(cls, path: str | Path) -> TitleClassifier:
@@ -308,28 +333,50 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         InputError
             If the folder is missing, incomplete, damaged or of a newer format.
         """
-        folder = Path(path)
-        check_sealed(folder, KIND, FORMAT_VERSION)
-        try:
-            config = json.loads((folder / "config.json").read_text("utf-8"))
-            arrays = safetensors.numpy.load_file(folder / "classifier.safetensors")
-            encoder = TitleEncoder.load(folder / "encoder")
-            classifier = cls(encoder, config["C"], _use_words_of(config))
-            # JSON has strings, integers and booleans, so numpy restores the type of the classes.
-            classifier.classes_ = np.array(config["classes"])
-            classifier.coef_ = arrays["coef"]
-            classifier.intercept_ = arrays["intercept"]
-            classifier.best_params_ = _params_of(config)
-            classifier.tfidf_ = None
-            if "hashes" in arrays:
-                classifier.tfidf_ = HashedTfidf(arrays["hashes"], arrays["idf"])
-        except InputError:
-            raise
-        except (KeyError, TypeError, ValueError, OSError) as error:
-            raise InputError(
-                f"{folder}: is not a readable classifier ({error}); save it again"
-            ) from None
+        folder = SealedFolder(Path(path), CLASSIFIER)
+        config = folder.json("config.json")
+        where = folder.folder / "config.json"
+        encoder = TitleEncoder.load(folder.folder / "encoder")
+        classes = require(config, "classes", _are_classes, "a sorted list of classes", where)
+        params = _stored_params(config, where)
+        C = require(config, "C", _is_C, "a number above 0, or null", where)
+
+        use_words = config.get("use_words", config.get("lexical", False))
+        classifier = cls(encoder, C, use_words is True)
+        # JSON has strings, integers and booleans, so numpy restores the type of the classes.
+        classifier.classes_ = np.array(classes)
+        classifier.best_params_ = params
+        classifier._read_arrays(folder, len(encoder.weights.bias))
         return classifier
+
+    def _read_arrays(self, folder: SealedFolder, width: int) -> None:
+        """Read coefficients and word features; `width` is the length of the encoder's vectors."""
+        name = "classifier.safetensors"
+        shapes = folder.shapes(name)
+        has_words = "hashes" in shapes
+        n_words = shapes["hashes"][0] if has_words and len(shapes["hashes"]) == 1 else 0
+        n_models = 1 if len(self.classes_) == 2 else len(self.classes_)
+
+        limits = {"smallest": -_LARGEST_COEFFICIENT, "largest": _LARGEST_COEFFICIENT}
+        specs = {
+            "coef": ArraySpec(np.float64, (n_models, width + n_words), **limits),
+            "intercept": ArraySpec(np.float64, (n_models,), **limits),
+        }
+        if has_words:
+            specs["hashes"] = ArraySpec(np.uint32, (n_words,))
+            specs["idf"] = ArraySpec(np.float64, (n_words + 1,), smallest=0)
+        arrays = folder.arrays(name, specs)
+
+        self.coef_ = arrays["coef"]
+        self.intercept_ = arrays["intercept"]
+        self.tfidf_ = None
+        if has_words:
+            hashes = arrays["hashes"]
+            if not (hashes[:-1] < hashes[1:]).all():  # they are found by bisection
+                raise InputError(
+                    f"{folder.folder / name}: hashes are not sorted; copy or save the {KIND} again"
+                )
+            self.tfidf_ = HashedTfidf(hashes, arrays["idf"])
 
     def _fit_coefficients(self, features: Any, codes: npt.NDArray[np.int64]) -> None:
         """Fit one regression for two classes, or one per class against the rest."""
@@ -372,20 +419,36 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
 
-def _use_words_of(config: dict[str, Any]) -> bool:
-    """Read `use_words` from the config.json of any format."""
-    for key in ("use_words", "lexical"):
-        if key in config:
-            return bool(config[key])
-    return False
+def _is_positive(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value < math.inf
 
 
-def _params_of(config: dict[str, Any]) -> LinearParams:
+def _is_C(value: Any) -> bool:
+    return value is None or _is_positive(value)
+
+
+def _are_classes(value: Any) -> bool:
+    """Whether a value is a sorted list of at least two different classes of one type."""
+    if not isinstance(value, list) or len(value) < 2:
+        return False
+    kind = type(value[0])
+    if kind not in (str, int, bool) or any(type(label) is not kind for label in value):
+        return False
+    if kind is int and not -(2**63) <= value[0] <= value[-1] < 2**63:
+        return False
+    return all(before < after for before, after in pairwise(value))
+
+
+def _stored_params(config: Mapping[str, Any], where: Path) -> LinearParams:
     """Read `best_params_` from the config.json of any format."""
     for key in ("params", "setting"):
         if key in config:
-            return LinearParams(**config[key])
-    return LinearParams(_WEIGHT_BEFORE_FORMAT_3, config["C"])
+            params = require(config, key, lambda value: isinstance(value, dict), "an object", where)
+            weight = require(params, "weight", _is_positive, "a number above 0", where)
+            strength = require(params, "C", _is_positive, "a number above 0", where)
+            return LinearParams(float(weight), float(strength))
+    strength = require(config, "C", _is_positive, "a number above 0", where)
+    return LinearParams(_WEIGHT_BEFORE_FORMAT_3, float(strength))
 
 
 def _as_rows(titles: Any, encoder: TitleEncoder) -> _Rows:

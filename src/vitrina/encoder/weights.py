@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +17,31 @@ import safetensors.numpy
 from vitrina._version import __version__
 from vitrina.compiled import default_threads
 from vitrina.encoder.kernels import BLOCKS, WIDTHS, Table
-from vitrina.errors import InputError
-from vitrina.files import atomic_path, check_sealed, refuse_existing, seal, stored_arrays
-from vitrina.text.normalize import Normalizer
+from vitrina.errors import InputError, error_prefix
+from vitrina.files import atomic_path, refuse_existing
+from vitrina.sealed import MIB, ArraySpec, FolderKind, SealedFolder, require, seal
+from vitrina.text.normalize import Normalizer, Style
 from vitrina.text.tokenizer import TitleTokenizer
 
-FORMAT_VERSION = 1
-KIND = "vitrina encoder"
+ENCODER = FolderKind(
+    name="vitrina encoder",
+    format_version=1,
+    files={
+        "config.json": 16 * MIB,
+        "model.safetensors": 2048 * MIB,
+        "table.safetensors": 1024 * MIB,  # the first encoders were saved without it
+        "tokenizer.model": 64 * MIB,
+        "training.jsonl": 256 * MIB,
+    },
+    required=frozenset(("config.json", "model.safetensors", "tokenizer.model")),
+)
+"""The folder of an encoder. It holds the default sizes 30 times."""
+
+KIND = ENCODER.name
+FORMAT_VERSION = ENCODER.format_version
+
+_LARGEST_SIZE = 1 << 16
+"""Of the embeddings, and of the filters of a width: numbers in a config are checked against it."""
 
 _BLOCK_ROWS = 1024
 """Rows of the table that are computed in one matrix product."""
@@ -201,7 +219,7 @@ class EncoderWeights:
         if findings:
             card += f"\n{findings}"
         (folder / "README.md").write_text(card, "utf-8")
-        seal(folder, KIND, FORMAT_VERSION)
+        seal(folder, ENCODER)
 
     def model_card(self) -> str:
         """Return the model card in Markdown: how to use the encoder, its sizes and its training."""
@@ -250,29 +268,73 @@ class EncoderWeights:
         InputError
             If the folder is missing, incomplete, damaged or of a newer format.
         """
-        folder = Path(path)
-        check_sealed(folder, KIND, FORMAT_VERSION)
-        try:
-            config = json.loads((folder / "config.json").read_text("utf-8"))
-            arrays = stored_arrays(folder / "model.safetensors", mapped=True)
-            normalizer = Normalizer(**config["normalization"])
-            tokenizer = TitleTokenizer((folder / "tokenizer.model").read_bytes(), normalizer)
-            weights = cls(
-                arrays["embeddings"],
-                arrays["filters"],
-                arrays["bias"],
-                tokenizer,
-                config["training"],
+        folder = SealedFolder(Path(path), ENCODER)
+        config = folder.json("config.json")
+        where = folder.folder / "config.json"
+        normalizer = _stored_normalizer(config, where)
+        training = require(config, "training", _is_object, "an object", where)
+        tokenizer = TitleTokenizer(folder.read("tokenizer.model"), normalizer)
+        dim, filters = _stored_sizes(config, where)
+        arrays = folder.arrays(
+            "model.safetensors",
+            {
+                "embeddings": ArraySpec(np.float32, (len(tokenizer), dim)),
+                "filters": ArraySpec(np.float32, (dim, BLOCKS * filters)),
+                "bias": ArraySpec(np.float32, (len(WIDTHS) * filters,)),
+            },
+        )
+        weights = cls(arrays["embeddings"], arrays["filters"], arrays["bias"], tokenizer, training)
+        # The first encoders were saved without their table; it is computed when needed.
+        if "table.safetensors" in folder:
+            table = folder.arrays(
+                "table.safetensors",
+                {
+                    "values": ArraySpec(np.int8, (len(tokenizer), BLOCKS * filters)),
+                    "scale": ArraySpec(np.float32, (len(WIDTHS) * filters,), smallest=0),
+                },
             )
-            # The first encoders were saved without their table; it is computed when needed.
-            if (folder / "table.safetensors").exists():
-                table = stored_arrays(folder / "table.safetensors", mapped=False)
-                weights._int8 = Table(table["values"], table["scale"], weights.bias)
-            return weights
-        except (KeyError, TypeError, ValueError, OSError) as error:
-            raise InputError(
-                f"{folder}: is not a readable encoder ({error}); save it again"
-            ) from None
+            weights._int8 = Table(table["values"], table["scale"], weights.bias)
+        return weights
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _stored_sizes(config: Mapping[str, Any], where: Path) -> tuple[int, int]:
+    """Return the dimensions of the embeddings and the filters of each width from config.json."""
+
+    def is_size(value: Any) -> bool:
+        return type(value) is int and 1 <= value <= _LARGEST_SIZE
+
+    model = require(config, "model", _is_object, "an object", where)
+    require(model, "widths", lambda widths: widths == list(WIDTHS), f"{list(WIDTHS)}", where)
+    expected = f"a whole number from 1 to {_LARGEST_SIZE:,}"
+    dim = require(model, "dim", is_size, expected, where)
+    filters = require(model, "filters", is_size, expected, where)
+    return dim, filters
+
+
+def _stored_normalizer(config: Mapping[str, Any], where: Path) -> Normalizer:
+    """Return the normaliser that config.json describes."""
+
+    def is_word_list(value: Any) -> bool:
+        return isinstance(value, list) and all(isinstance(word, str) for word in value)
+
+    settings = require(config, "normalization", _is_object, "an object", where)
+    language = require(
+        settings,
+        "language",
+        lambda value: value is None or isinstance(value, str),
+        "text or null",
+        where,
+    )
+    style = require(
+        settings, "style", lambda value: value in get_args(Style), "default or paper", where
+    )
+    stop_words = require(settings, "stop_words", is_word_list, "a list of words", where)
+    with error_prefix(str(where)):
+        return Normalizer(language, style, stop_words=stop_words)
 
 
 def _spaced(name: str) -> str:

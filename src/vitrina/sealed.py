@@ -1,0 +1,422 @@
+"""Sealed folders: what vitrina saves, and how it is checked before anything in it is used.
+
+A folder may come from a stranger, who can also write its manifest. Checksums therefore show damage,
+not good intent. Each kind of folder declares which files it may have and how large they may be, and
+each array has a declared name, dtype and shape. Nothing else is opened, and no array reaches a
+compiled kernel, which does no bounds checks, before it has passed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import mmap
+import os
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vitrina.errors import InputError
+
+MANIFEST = "manifest.json"
+"""Name of the file that makes a folder a sealed one."""
+
+NOT_SEALED = "README.md"
+"""The model card. People may edit it, so no manifest lists it, and no program reads it."""
+
+MIB = 1 << 20
+
+_MANIFEST_BYTES = 1 * MIB
+_HEADER_BYTES = 1 * MIB
+_LARGEST_NUMBER = 1e6  # sums of products of such weights are finite in float32
+_CHUNK = 1 << 22
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class FolderKind:
+    """What a kind of sealed folder may hold.
+
+    Attributes
+    ----------
+    name : str
+        The kind, as manifests and messages name it.
+    format_version : int
+        The newest format that this version of vitrina reads.
+    files : mapping of str to int
+        The files that a folder may have, as relative POSIX paths, with the most bytes of each.
+    required : frozenset of str
+        The files that it must have.
+    """
+
+    name: str
+    format_version: int
+    files: Mapping[str, int]
+    required: frozenset[str]
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """What an array of a safetensors file must be.
+
+    Attributes
+    ----------
+    dtype : numpy dtype
+    shape : tuple of int
+    smallest, largest : float
+        The bounds of float values. NaN and infinities are never allowed.
+    """
+
+    dtype: npt.DTypeLike
+    shape: tuple[int, ...]
+    smallest: float = -_LARGEST_NUMBER
+    largest: float = _LARGEST_NUMBER
+
+
+_DTYPES = {"F32": np.float32, "F64": np.float64, "I8": np.int8, "U32": np.uint32}
+
+
+def seal(folder: Path, kind: FolderKind) -> None:
+    """Write the manifest of a folder: its kind, its format, and each file's size and SHA-256.
+
+    Parameters
+    ----------
+    folder : Path
+        It holds nothing but files that `kind` knows, and model cards.
+    kind : FolderKind
+    """
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and path.name != NOT_SEALED and name != MANIFEST:
+            assert name in kind.files, name
+            files[name] = {
+                "bytes": path.stat().st_size,
+                "sha256": _digest(path),
+            }
+    manifest = {"kind": kind.name, "format_version": kind.format_version, "files": files}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class SealedFolder:
+    """A folder whose files are known, regular, within their limits and equal to their checksums.
+
+    Files are checked when the object is made and kept mapped: what is read later is what was
+    checked, even if another file takes the place of one of them.
+
+    Parameters
+    ----------
+    folder : Path
+    kind : FolderKind
+        The kind that the folder must have.
+
+    Raises
+    ------
+    InputError
+        If the folder is missing, not sealed, of another kind or of a newer format; if a file is
+        missing, unknown, a link, not a regular file, too large, or differs from its checksum.
+    """
+
+    def __init__(self, folder: Path, kind: FolderKind) -> None:
+        self.folder = folder
+        self.kind = kind
+        manifest = _read_manifest(folder, kind.name)
+        _check_kind(folder, manifest, kind)
+        listed = manifest["files"]
+        for name in sorted(kind.required - listed.keys()):
+            raise InputError(
+                f"{folder / name}: is not in the manifest; copy or save the {kind.name} again"
+            )
+        self._content: dict[str, bytes | mmap.mmap] = {}
+        for name, expected in listed.items():
+            if name not in kind.files:
+                shown = repr(name[:80])
+                raise InputError(
+                    f"{folder}: the manifest lists {shown}, which no {kind.name} has; save it again"
+                )
+            self._content[name] = self._checked(name, expected)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._content
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of a file."""
+        return bytes(self._content[name])
+
+    def json(self, name: str) -> dict[str, Any]:
+        """Return the JSON object in a file.
+
+        Raises
+        ------
+        InputError
+            If the file holds no JSON object, nests too deeply, or holds a number that JSON lacks.
+        """
+        return parse_json(self.read(name), self.folder / name)
+
+    def arrays(self, name: str, specs: Mapping[str, ArraySpec]) -> Arrays:
+        """Return the arrays of a safetensors file, as read-only views of the mapped file.
+
+        Parameters
+        ----------
+        name : str
+        specs : mapping of str to ArraySpec
+            What the file must hold: exactly these arrays.
+
+        Raises
+        ------
+        InputError
+            If an array is missing, unknown, of another dtype or shape, not where its shape needs
+            it, not finite, or has a value beyond its limit.
+        """
+        try:
+            return _parse_arrays(self._content[name], specs)
+        except ValueError as error:
+            raise InputError(
+                f"{self.folder / name}: {error}; copy or save the {self.kind.name} again"
+            ) from None
+
+    def shapes(self, name: str) -> dict[str, tuple[int, ...]]:
+        """Return the shapes that the header of a safetensors file claims, by array.
+
+        They are claims until `arrays` has checked them.
+        """
+        try:
+            header, _ = _parse_header(self._content[name])
+        except ValueError as error:
+            raise InputError(
+                f"{self.folder / name}: {error}; copy or save the {self.kind.name} again"
+            ) from None
+        return {array: tuple(entry["shape"]) for array, entry in header.items()}
+
+    def _checked(self, name: str, expected: Any) -> bytes | mmap.mmap:
+        """Map a file and compare it with its entry in the manifest."""
+        path, limit = self.folder / name, self.kind.files[name]
+        damaged = InputError(
+            f"{path}: is damaged (its checksum differs); copy or save the {self.kind.name} again"
+        )
+        if not isinstance(expected, dict) or not isinstance(expected.get("bytes"), int):
+            raise InputError(
+                f"{self.folder / MANIFEST}: is damaged; save the {self.kind.name} again"
+            )
+        content = _map_regular_file(self.folder, name, limit, self.kind.name)
+        if len(content) != expected["bytes"]:
+            raise damaged
+        if hashlib.sha256(content).hexdigest() != expected.get("sha256"):
+            raise damaged
+        return content
+
+
+def kind_of(folder: Path) -> str:
+    """Return the kind that the manifest of a folder names.
+
+    Raises
+    ------
+    InputError
+        If the folder is missing, not sealed, or its manifest is damaged.
+    """
+    return str(_read_manifest(folder, "vitrina encoder or classifier")["kind"])
+
+
+def parse_json(data: bytes, path: Path) -> dict[str, Any]:
+    """Parse a JSON object from a file that may come from a stranger.
+
+    Raises
+    ------
+    InputError
+        If the bytes are not a JSON object, nest too deeply, or hold NaN or an infinity.
+    """
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        content = json.loads(data.decode("utf-8"), parse_constant=refuse)
+    except (ValueError, RecursionError, MemoryError):
+        content = None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: is damaged (no JSON object); save it again")
+    return content
+
+
+def _read_manifest(folder: Path, kind: str) -> dict[str, Any]:
+    """Read and check the manifest of a sealed folder; `kind` serves the messages only."""
+    if not folder.exists():
+        raise InputError(f"{folder}: no such folder; give the path of a saved {kind}")
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is a file; give the folder of a saved {kind}")
+    if not os.path.lexists(folder / MANIFEST):
+        raise InputError(
+            f"{folder}: has no {MANIFEST}, so it is not a {kind}, or not a complete one; "
+            "save it again"
+        )
+    content = _map_regular_file(folder, MANIFEST, _MANIFEST_BYTES, kind)
+    try:
+        manifest = parse_json(bytes(content), folder / MANIFEST)
+    except InputError:
+        manifest = {}
+    types = {"kind": str, "format_version": int, "files": dict}
+    if not all(isinstance(manifest.get(field), type_) for field, type_ in types.items()):
+        raise InputError(f"{folder / MANIFEST}: is damaged; copy or save the {kind} again")
+    return manifest
+
+
+def _check_kind(folder: Path, manifest: Mapping[str, Any], kind: FolderKind) -> None:
+    found, version = manifest["kind"], manifest["format_version"]
+    if found != kind.name:
+        raise InputError(
+            f"{folder}: holds a {found[:80]}, not a {kind.name}; give the folder of a {kind.name}"
+        )
+    if version > kind.format_version:
+        raise InputError(
+            f"{folder}: has format {version}, newer than {kind.format_version}, the newest that "
+            "this version of vitrina reads; upgrade it with: pip install -U vitrina"
+        )
+
+
+def _map_regular_file(folder: Path, name: str, limit: int, kind: str) -> bytes | mmap.mmap:
+    """Map a file inside a folder, reached without following links.
+
+    Links could lead outside the folder, to a device that never ends, or to a pipe that blocks.
+    """
+    path = folder / name
+    place = folder
+    for part in name.split("/")[:-1]:
+        place = place / part
+        if place.is_symlink():
+            raise InputError(f"{place}: is a link; copy the folder itself there")
+    # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    flags |= getattr(os, "O_BINARY", 0)
+    if path.is_symlink():
+        raise InputError(f"{path}: is a link; copy the file itself there")
+    try:
+        descriptor = os.open(path, flags)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{path}: is missing; copy or save the {kind} again") from None
+    except OSError as error:
+        reason = (error.strerror or "can't be read").lower()
+        raise InputError(f"{path}: {reason}; check the right to read it") from None
+    try:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            raise InputError(f"{path}: is not a regular file; copy or save the {kind} again")
+        if about.st_size > limit:
+            raise InputError(
+                f"{path}: has {about.st_size:,} bytes, more than the {limit:,} that such a file "
+                f"may have; save the {kind} again"
+            )
+        if about.st_size == 0:  # nothing can be mapped
+            return b""
+        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+    finally:
+        os.close(descriptor)
+
+
+def _parse_header(data: bytes | mmap.mmap) -> tuple[dict[str, dict[str, Any]], int]:
+    """Read the header of a safetensors file: entries by array, and where the arrays start.
+
+    Raises
+    ------
+    ValueError
+        If the file is no safetensors file.
+    """
+    length = int.from_bytes(data[:8], "little")
+    start = 8 + length
+    if len(data) < 8 or length > _HEADER_BYTES or start > len(data):
+        raise ValueError("is no safetensors file")
+    try:
+        header = json.loads(data[8:start].decode("utf-8"))
+    except (ValueError, RecursionError, MemoryError):
+        raise ValueError("has no readable header") from None
+    if not isinstance(header, dict):
+        raise ValueError("has no readable header")
+    header.pop("__metadata__", None)
+    for name, entry in header.items():
+        if not _is_entry(entry):
+            raise ValueError(f"has no readable header for the array {name[:80]!r}")
+    return header, start
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether an entry of a header has a known dtype, a shape and two offsets."""
+    if not isinstance(entry, dict) or entry.get("dtype") not in list(_DTYPES):  # may be unhashable
+        return False
+    shape, offsets = entry.get("shape"), entry.get("data_offsets")
+    if not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
+        return False
+    return all(type(number) is int and number >= 0 for number in (*shape, *offsets))
+
+
+def _parse_arrays(data: bytes | mmap.mmap, specs: Mapping[str, ArraySpec]) -> Arrays:
+    """Read and check the arrays of a safetensors file; ValueError says what is wrong."""
+    header, start = _parse_header(data)
+    if header.keys() != specs.keys():
+        found, wanted = ", ".join(sorted(header))[:200], ", ".join(sorted(specs))
+        raise ValueError(f"holds the arrays {found or 'none'}, not {wanted}")
+    arrays = {}
+    end = 0
+    for name in sorted(header, key=lambda name: tuple(header[name]["data_offsets"])):
+        entry, spec = header[name], specs[name]
+        dtype = np.dtype(_DTYPES[entry["dtype"]])
+        if dtype != spec.dtype or tuple(entry["shape"]) != spec.shape:
+            shape = tuple(entry["shape"])
+            raise ValueError(
+                f"{name} is {dtype} of shape {shape}, not {np.dtype(spec.dtype)} of {spec.shape}"
+            )
+        first, last = entry["data_offsets"]
+        # the arrays follow each other without gaps or overlaps, as every writer leaves them
+        if first != end or last - first != math.prod(spec.shape) * dtype.itemsize:
+            raise ValueError(f"{name} does not lie where its shape needs it")
+        if (start + first) % dtype.itemsize:
+            raise ValueError(f"{name} is not aligned to its numbers")
+        if start + last > len(data):
+            raise ValueError("is cut short")
+        array = np.frombuffer(data, dtype, math.prod(spec.shape), start + first)
+        _check_numbers(name, array, spec)
+        arrays[name] = array.reshape(spec.shape)
+        end = last
+    if start + end != len(data):
+        raise ValueError("has more bytes than its arrays")
+    return arrays
+
+
+def _check_numbers(name: str, array: npt.NDArray[Any], spec: ArraySpec) -> None:
+    """Check that all floats are finite and within bounds; in parts, to need little memory."""
+    if array.dtype.kind != "f":
+        return
+    for first in range(0, len(array), _CHUNK):
+        part = array[first : first + _CHUNK]
+        # NaN fails both comparisons, so it is caught too
+        if not (part.max() <= spec.largest and part.min() >= spec.smallest):
+            raise ValueError(
+                f"{name} holds a number that is not from {spec.smallest:g} to {spec.largest:g}"
+            )
+
+
+def require(
+    content: Mapping[str, Any], name: str, check: Callable[[Any], bool], expected: str, path: Path
+) -> Any:
+    """Return a field of a JSON object.
+
+    Raises
+    ------
+    InputError
+        If the field is missing or `check` does not hold for it.
+    """
+    value = content.get(name)
+    if name not in content or not check(value):
+        shown = repr(value)[:80] if name in content else "missing"
+        raise InputError(f"{path}: {name} is {shown}; it should be {expected}; save it again")
+    return value
