@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,9 +27,10 @@ def task_of(words, kind="binary"):
     labels = rng.integers(0, len(words), 120)
     others = ["apple", "phone", "milk", "shoe", "red", "blue", "lamp", "kit"]
     titles = [f"{words[label]} {' '.join(rng.choice(others, 2))}" for label in labels]
+    parts: dict[str, Any] = {**split_titles(titles)}
     if kind == "binary":
-        return Task("toy", kind, titles, labels == 1, **split_titles(titles))
-    return Task("toy", kind, titles, labels, **split_titles(titles), classes=list("abc"))
+        return Task("toy", kind, titles, labels == 1, **parts)
+    return Task("toy", kind, titles, labels, **parts, classes=list("abc"))
 
 
 def test_it_learns_and_repeats_itself(model):
@@ -80,7 +82,8 @@ def test_it_is_quiet_and_leaves_nothing_behind(model, tmp_path, monkeypatch, cap
 
 def test_what_it_is_for(model, tmp_path):
     titles = [f"title {i}" for i in range(30)]
-    prices = Task("price", "regression", titles, np.arange(30.0), **split_titles(titles))
+    parts: dict[str, Any] = {**split_titles(titles)}
+    prices = Task("price", "regression", titles, np.arange(30.0), **parts)
     assert not model.suits(prices)
     assert model.suits(task_of(["new", "used"]))
     with pytest.raises(InputError, match="has no configuration"):

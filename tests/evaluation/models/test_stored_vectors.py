@@ -2,7 +2,7 @@
 
 import pickle
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def task_of(titles, name="toy", kind="binary", spare=0):
         "multiclass": rng.integers(0, 3, len(titles)),
         "regression": np.array([len(title) + rng.normal() for title in titles]),
     }[kind]
-    parts = split_titles(titles[: len(titles) - spare])
+    parts: dict[str, Any] = {**split_titles(titles[: len(titles) - spare])}
     classes = ["a", "b", "c"] if kind == "multiclass" else []
     return Task(name, kind, titles, labels, **parts, classes=classes)
 

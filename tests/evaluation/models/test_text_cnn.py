@@ -69,6 +69,7 @@ class Textbook(nn.Module):
             )
             convolution.weight.data = torch.from_numpy(weight)
             bias = start.bias[i * filters : (i + 1) * filters].copy()
+            assert convolution.bias is not None
             convolution.bias.data = torch.from_numpy(bias)
             self.convolutions.append(convolution)
             block += width

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,7 +83,8 @@ def test_a_title_has_one_vector_in_any_company(tiny_bert, grocery_titles):
 def test_prepared_and_fitted_like_any_vectors(tiny_bert, tmp_path, grocery_titles):
     titles = grocery_titles[:120]
     labels = np.array(["OZ" in title for title in titles])
-    task = Task("ounces", "binary", titles, labels, **split_titles(titles))
+    parts: dict[str, Any] = {**split_titles(titles)}
+    task = Task("ounces", "binary", titles, labels, **parts)
     model = Transformer(name="t", source=str(tiny_bert), pooling="mean", folder=tmp_path)
     assert model.prepare([task], quiet=True)["titles_per_second"] > 0
     scores = model.fit(task, task.train, 0).predict_scores(task.test)
@@ -119,14 +121,15 @@ def test_the_process_is_left_as_it_was(tiny_bert, capfd):
 
 def test_digest_follows_what_decides_the_vectors(tiny_bert, copy, tmp_path):
     def digest(source, **changes):
-        return Transformer(**{"name": "t", "source": str(source)} | changes).digest()
+        settings: dict[str, Any] = {"name": "t", "source": str(source), **changes}
+        return Transformer(**settings).digest()
 
     assert digest(tiny_bert) == digest(copy)
     assert digest(tiny_bert) == digest(tiny_bert, name="other", folder=tmp_path)
     (copy / "README.md").write_text("A note.")
     assert digest(tiny_bert) == digest(copy)
     assert digest(tiny_bert) == digest(tiny_bert, pooling="mean")  # one pass gives both
-    changed = [{"prefix": "query: "}, {"max_length": 8}]
+    changed: list[dict[str, Any]] = [{"prefix": "query: "}, {"max_length": 8}]
     digests = {digest(tiny_bert), *(digest(tiny_bert, **change) for change in changed)}
     assert len(digests) == 3
     weights = bytearray((copy / "model.safetensors").read_bytes())
@@ -169,7 +172,7 @@ def test_a_folder_that_is_no_model(copy, spoil, message):
 
 @pytest.mark.parametrize("source", ["no-such-organisation-1/no-such-model-1", "./no/such/folder"])
 def test_a_name_that_is_nowhere(source):
-    with pytest.raises(InputError, match=r"is no folder here and can't be had") as raised:
+    with pytest.raises(InputError, match=r"is no folder here and can't be loaded") as raised:
         Transformer(name="t", source=source).check()
     assert source in str(raised.value)
     assert "\n" not in str(raised.value)

@@ -1,12 +1,11 @@
-"""fastText's supervised classifier, the paper's production baseline (paper A.2; Joulin et al.
-2016, arXiv 1607.01759).
+"""fastText's supervised classifier, the paper's production baseline.
 
-On one thread, so that threads don't race for the weights.
+Sources: paper A.2; Joulin et al. 2016, arXiv 1607.01759. fastText runs on one thread, because
+several threads would race for the weights and give other figures each time.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -21,6 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from vitrina.allocator import PERTURB, set_malloc_option
 from vitrina.classification.linear import Rows, Scores
 from vitrina.evaluation.model import Fitted, Model
 from vitrina.evaluation.task import Task
@@ -29,20 +29,26 @@ from vitrina.metrics import Kind
 from vitrina.text.normalize import Normalizer
 
 BUCKETS = 200_000
-"""Rows that hashed n-grams share in autotune's trials, 80 MB; by itself it tries up to ten million,
-which are gigabytes."""
+"""Number of rows for hashed n-grams in autotune's trials (80 MB).
+
+Left alone, autotune tries up to ten million rows, which take gigabytes.
+"""
 DIM = 100
-"""fastText's default, for autotune's trials too: by itself it tries up to 1,000."""
+"""Length of the vectors in autotune's trials: fastText's default.
+
+Left alone, autotune tries up to 1,000.
+"""
 VALIDATION_ROWS = 5_000
-"""Autotune judges each trial on so many validation rows at most."""
+"""Maximum number of validation rows on which autotune evaluates each trial."""
 
 _LABEL = "__label__"
-_LOWEST = -20.0  # fastText adds 1e-5 to each probability, so no logarithm is below -12
+# fastText adds 1e-5 to each probability, so no logarithm of a predicted one is below -12
+_LOWEST_SCORE = -20.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class FastText(Model):
-    """fastText with its own defaults: words of normalised titles, no n-grams, five epochs."""
+    """fastText with its default arguments: words of normalised titles, no n-grams, five epochs."""
 
     kinds: ClassVar[frozenset[Kind]] = frozenset(("binary", "multiclass"))
     packages: ClassVar[tuple[str, ...]] = ("fasttext",)
@@ -51,30 +57,36 @@ class FastText(Model):
         self.check()
         import fasttext
 
-        found = self._arguments(task, rows, seed)
+        arguments = self._arguments(task, rows, seed)
         with TemporaryDirectory() as folder, _zeroed_memory():
-            lines = _write(Path(folder, "train.txt"), task, rows)
             model = fasttext.train_supervised(
-                input=lines,
-                seed=seed + 1,  # to fastText 0 and 1 are the same
+                input=_write_input(Path(folder, "train.txt"), task, rows),
+                seed=seed + 1,  # fastText treats 0 and 1 as the same seed
                 thread=1,
                 verbose=0,
-                **found,
+                **arguments,
             )
 
-        def score(rows: Rows) -> Scores:
-            labels, probabilities = model.predict(Normalizer()(task.titles_of(rows)), k=-1)
-            scores = np.full((len(rows), max(2, len(task.classes))), _LOWEST)
+        def predict_scores(rows: Rows) -> Scores:
+            titles = Normalizer()(task.titles_of(rows))
+            labels, probabilities = model.predict(titles, k=-1)
+            scores: Scores = np.full((len(rows), max(2, len(task.classes))), _LOWEST_SCORE)
             for row, (names, values) in enumerate(zip(labels, probabilities, strict=True)):
-                scores[row, [int(name[len(_LABEL) :]) for name in names]] = np.log(values)
-            # log odds: a probability near 1 is rounded, that of the other label isn't
-            return scores[:, 1] - scores[:, 0] if task.kind == "binary" else scores
+                classes = [int(name.removeprefix(_LABEL)) for name in names]
+                scores[row, classes] = np.log(values)
+            if task.kind == "multiclass":
+                return scores
+            # log-odds: a probability near 1 is rounded, but that of the other label is not
+            log_odds: Scores = scores[:, 1] - scores[:, 0]
+            return log_odds
 
-        matrices = model.f.getInputMatrix(), model.f.getOutputMatrix()
-        return Fitted(score, sum(np.asarray(matrix).nbytes for matrix in matrices), found)
+        size = 0
+        for matrix in (model.f.getInputMatrix(), model.f.getOutputMatrix()):
+            size += np.asarray(matrix).nbytes
+        return Fitted(predict_scores, size, arguments)
 
     def _arguments(self, task: Task, rows: Rows, seed: int) -> Mapping[str, Any]:
-        """Arguments other than fastText's defaults."""
+        """Arguments that differ from fastText's defaults."""
         return {}
 
 
@@ -82,12 +94,14 @@ class FastText(Model):
 class FastTextAutotune(FastText):
     """fastText with the arguments that its own autotune finds on validation rows.
 
-    It tunes once for each task and size, on the subsample that comes first, for all subsamples of
-    that size. What it finds depends on how much it can try in its time.
+    It is tuned once for each task and size, on the first subsample of that size; the other
+    subsamples reuse the arguments. What autotune finds depends on how many trials it can run in the
+    given time.
 
     Attributes
     ----------
-    autotune_seconds : time for trials, at least 1
+    autotune_seconds : int, default 60
+        Time for the trials, at least 1 second.
     """
 
     repeatable: ClassVar[bool] = False
@@ -98,46 +112,50 @@ class FastTextAutotune(FastText):
         path = self.folder / f"{task.digest}-{len(rows)}-{self.autotune_seconds}.json"
         if not path.exists():
             found = self._tune(task, rows, seed)
-            if not path.exists():  # another process may have been faster: all use what it found
+            # another process may have finished first: all subsamples use the arguments it found
+            if not path.exists():
                 write_json(path, found)
         arguments: dict[str, Any] = json.loads(path.read_text("utf-8"))
         return arguments
 
     def _tune(self, task: Task, rows: Rows, seed: int) -> dict[str, Any]:
-        judged = np.random.default_rng(seed).permutation(task.validation)[:VALIDATION_ROWS]
+        """Run autotune in a process of its own and return the arguments that it found."""
+        validation = np.random.default_rng(seed).permutation(task.validation)[:VALIDATION_ROWS]
         with TemporaryDirectory() as folder:
             arguments = {
-                "input": _write(Path(folder, "train.txt"), task, rows),
-                "autotuneValidationFile": _write(Path(folder, "validation.txt"), task, judged),
+                "input": _write_input(Path(folder, "train.txt"), task, rows),
+                "autotuneValidationFile": _write_input(
+                    Path(folder, "validation.txt"), task, validation
+                ),
                 "autotuneDuration": self.autotune_seconds,
                 "dim": DIM,
                 "bucket": BUCKETS,
                 "seed": seed + 1,
             }
-            # a process of its own: autotune leaves a broken handler of Ctrl-C behind
+            # autotune leaves a broken handler of Ctrl-C in its process
             with subprocess.Popen(
-                [sys.executable, "-c", _TUNE, json.dumps(arguments)],
+                [sys.executable, "-c", _TUNE_SCRIPT, json.dumps(arguments)],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 env={**os.environ, "MALLOC_PERTURB_": "255"},  # see _zeroed_memory
                 text=True,
             ) as process:
                 try:
-                    found, _ = process.communicate(timeout=self.autotune_seconds + 5)
+                    output, _ = process.communicate(timeout=self.autotune_seconds + 5)
                 except subprocess.TimeoutExpired:
-                    # when its thread that keeps the time starts early, autotune never ends by
-                    # itself; if it has ended and trains a last time, this changes nothing
+                    # If autotune's timer thread starts too early, autotune never stops by itself.
+                    # If it has stopped and is training the final model, the signal does nothing.
                     process.send_signal(signal.SIGINT)
-                    found, _ = process.communicate()
-        if not found:
+                    output, _ = process.communicate()
+        if not output:
             raise RuntimeError(f"fastText's autotune failed with exit code {process.returncode}")
-        tuned: dict[str, Any] = json.loads(found)
+        tuned: dict[str, Any] = json.loads(output)
         return tuned
 
 
-# Not train_supervised: it takes away the buckets when the first trial has no n-grams, and later
-# trials with n-grams divide by zero. If not one trial ends in time, fastText's defaults stay.
-_TUNE = """
+# Not train_supervised: it drops the buckets if the first trial has no n-grams, and later trials
+# with n-grams then divide by zero. If no trial ends in time, fastText's defaults are kept.
+_TUNE_SCRIPT = """
 import json, sys
 import fasttext_pybind
 
@@ -162,31 +180,27 @@ print(json.dumps(found), flush=True)
 """
 
 
-def _write(path: Path, task: Task, rows: Rows) -> str:
-    """Write fastText's input, one line a row; the path as fastText wants it."""
+def _write_input(path: Path, task: Task, rows: Rows) -> str:
+    """Write fastText's input, one line a row, and return the path as a string."""
     titles = Normalizer()(task.titles_of(rows))
-    lines = (
-        f"{_LABEL}{int(label)} {title}\n"
-        for label, title in zip(task.labels[rows], titles, strict=True)
-    )
+    lines = []
+    for label, title in zip(task.labels[rows], titles, strict=True):
+        lines.append(f"{_LABEL}{int(label)} {title}\n")
     path.write_text("".join(lines), "utf-8")
     return str(path)
 
 
 @contextmanager
 def _zeroed_memory() -> Iterator[None]:
-    """Have memory zeroed as it is allocated, where the C library can.
+    """Fill memory with zeros when it is allocated, where the C library can.
 
-    Each thread of fastText draws the first vectors of a tenth of the words, and the vectors of the
-    others, on one thread nine tenths, start with whatever their memory holds: at times no number.
-    Starting with zeros makes no difference once there are enough labels to learn anything.
+    fastText doesn't initialise all vectors: each of its threads draws the vectors of a tenth of the
+    words, so on one thread nine tenths start as whatever their memory holds, which may be NaN.
+    Starting from zeros makes no difference once there are enough labels to learn anything.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    perturb = -6  # M_PERTURB: memory is filled with the complement of the given byte
-    if mallopt:
-        mallopt(perturb, 0xFF)
+    # the allocator writes the complement of this byte
+    set_malloc_option(PERTURB, 0xFF)
     try:
         yield
     finally:
-        if mallopt:
-            mallopt(perturb, 0)
+        set_malloc_option(PERTURB, 0)

@@ -1,10 +1,11 @@
-"""The frozen title encoder with a linear model (paper §4), and with words beside it; SimCLR and
-untrained kin."""
+"""A linear model on the vectors of a frozen title encoder (paper §4), alone or with words.
+
+The encoder is a saved one, or it is pre-trained on each task's sessions by any recipe; it may also
+keep its initial weights.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from sklearn.preprocessing import normalize
 from vitrina.classification.linear import (
     DEFAULT_PARAMS,
     Rows,
+    Scores,
     features_of,
     fit_linear,
     stack_features,
@@ -32,25 +34,34 @@ from vitrina.evaluation.models.stored_vectors import LinearOnVectors
 from vitrina.evaluation.shop import Shop
 from vitrina.evaluation.task import Task
 from vitrina.files import file_digest
+from vitrina.hashing import content_key
 from vitrina.pretraining.settings import Settings, preset
 
-_TIMED = 20_000  # titles whose encoding is timed
+_TIMED_TITLES = 20_000  # enough to measure how fast an encoder is
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenEncoder(VectorModel):
-    """A title encoder that learns nothing of the task, and the linear model on its vectors, or on
-    vectors and words (`vitrina.classification.classifier.TitleClassifier`).
+    """A linear model on the vectors of a title encoder that isn't trained on the task.
+
+    It makes the same predictions as `vitrina.classification.classifier.TitleClassifier`, with words
+    or without.
 
     Attributes
     ----------
-    saved : path of an encoder for all tasks; None to pre-train one on each task's own sessions
-    shops : sessions by name
-    changes : changes to the default recipe of pre-training, see `vitrina.pretraining.settings`;
-        or to another, named by "preset"
-    untrained : the same network with its weights as they were before training
-    use_words : words and n-grams beside the vectors
-    max_sessions : pre-train on so many sessions, drawn at random; None for all
+    saved : Path, optional
+        Folder of a saved encoder for all tasks; None pre-trains one on each task's own sessions.
+    shops : mapping of str to Shop
+        The shops to pre-train on, by name; `Task.sessions` is such a name.
+    changes : mapping of str to Any
+        Changes to the default settings of pre-training (`vitrina.pretraining.settings.Settings`),
+        or to those of the preset that "preset" names.
+    untrained : bool, default False
+        Use the same network with its initial weights.
+    use_words : bool, default False
+        Add TF-IDF features of words and character n-grams to the vectors.
+    max_sessions : int, optional
+        Pre-train on a random sample of this many sessions; None uses all.
     """
 
     saved: Path | None = None
@@ -69,19 +80,18 @@ class FrozenEncoder(VectorModel):
         return ("torch",) if self.saved is None else ()
 
     def settings(self) -> dict[str, Any]:
+        settings: dict[str, Any] = {
+            "model": "FrozenEncoder",
+            "untrained": self.untrained,
+            "max_sessions": self.max_sessions,
+            "use_words": self.use_words,
+        }
         if self.saved is not None:
-            origin: Any = file_digest(self.saved / "manifest.json")
-        else:
-            origin = {name: shop.digest for name, shop in self.shops.items()}
-        own = {"origin": origin, "untrained": self.untrained, "max_sessions": self.max_sessions}
-        own["use_words"] = self.use_words
-        # whole, not as changes: a new default makes another model
-        recipe = {} if self.saved is not None else self._recipe().asdict()
-        return {"model": "FrozenEncoder", **own, **recipe}
-
-    def _recipe(self, **more: Any) -> Settings:
-        changes = {**more, **self.changes}
-        return preset(changes.pop("preset", "default"), **changes)
+            settings["origin"] = file_digest(self.saved / "manifest.json")
+            return settings
+        settings["origin"] = {name: shop.digest for name, shop in self.shops.items()}
+        # all settings of pre-training, not the changes only: a new default makes another model
+        return {**settings, **self._pretraining_settings().asdict()}
 
     def suits(self, task: Task) -> bool:
         return self.saved is not None or task.sessions in self.shops
@@ -92,99 +102,129 @@ class FrozenEncoder(VectorModel):
         super().check()
 
     def prepare(self, tasks: Sequence[Task], *, quiet: bool = False) -> dict[str, float]:
+        """Pre-train the encoders that aren't there yet, and measure how fast they encode."""
+        minutes: list[float] = []
+        sizes: list[int] = []
+        seconds = 0.0
+        n_titles = 0
+        # tasks of one shop share an encoder; the titles of the last one are timed
         encoders = {self.encoder_of(task): task for task in tasks}
-        minutes, sizes, seconds, titles = [], [], 0.0, 0
         for path, task in encoders.items():
             if self.saved is None:
                 self._pretrain(path, self.shops[task.sessions], quiet)
             encoder = TitleEncoder.load(path)
             minutes.append(float(encoder.weights.training.get("minutes", 0)))
             sizes.append((path / "model.safetensors").stat().st_size)
-            timed = list(task.titles[:_TIMED])
-            encoder.encode(timed)  # the table is derived, the words become known
+
+            titles = list(task.titles[:_TIMED_TITLES])
+            # the first call also builds the table and fills the tokenizer's cache of words
+            encoder.encode(titles)
             start = time.perf_counter()
-            encoder.encode(timed)
-            seconds, titles = seconds + time.perf_counter() - start, titles + len(timed)
-        costs = {"titles_per_second": titles / seconds, "bytes": float(np.mean(sizes))}
-        return (
-            costs if self.untrained else {"pretraining_minutes": float(np.mean(minutes)), **costs}
-        )
+            encoder.encode(titles)
+            seconds += time.perf_counter() - start
+            n_titles += len(titles)
+
+        costs = {"titles_per_second": n_titles / seconds, "bytes": float(np.mean(sizes))}
+        if self.untrained:
+            return costs
+        return {"pretraining_minutes": float(np.mean(minutes)), **costs}
 
     def fit(self, task: Task, rows: Rows, seed: int) -> Fitted:
-        vectors = _vectors(self.encoder_of(task), self.untrained, task)
+        encoder = self.encoder_of(task)
+        vectors = _task_vectors(encoder, self.untrained, task)
         if not self.use_words:
             return LinearOnVectors(name=self.name, vectors=vectors).fit(task, rows, seed)
-        forms = _forms(self.encoder_of(task), task)
-        own, labels = [forms[row] for row in rows], task.labels[rows]
+
+        # the same steps as in TitleClassifier.fit, for tasks of all kinds
+        normalized = _normalized_titles(encoder, task)
+        train_titles = [normalized[row] for row in rows]
+        labels = task.labels[rows]
+        n_classes = len(task.classes)
         params = tune_hyperparameters(
-            task.kind, labels, len(task.classes), features_of(vectors[rows]), own
+            task.kind, labels, n_classes, features_of(vectors[rows]), train_titles
         )
-        tfidf = HashedTfidf.fit(own)
+        tfidf = HashedTfidf.fit(train_titles)
 
         def features(rows: Rows) -> Any:
-            words = tfidf([forms[row] for row in rows])
+            words = tfidf([normalized[row] for row in rows])
             return stack_features(features_of(vectors[rows]), words, params.weight)
 
-        score, size = fit_linear(task.kind, features(rows), labels, len(task.classes), params.C)
+        score, size = fit_linear(task.kind, features(rows), labels, n_classes, params.C)
+
+        def predict_scores(rows: Rows) -> Scores:
+            return score(features(rows))
+
         size += sum(array.nbytes for array in tfidf)
-        return Fitted(lambda rows: score(features(rows)), size, params._asdict())
+        return Fitted(predict_scores, size, params._asdict())
 
     def vectors(self, task: Task) -> Any:
-        """The encoder's, or beside them those of the words, as many as the task's titles have."""
-        vectors = features_of(_vectors(self.encoder_of(task), self.untrained, task))
+        """Return the encoder's vectors, with TF-IDF features if the model uses words.
+
+        The vocabulary and its weights then come from all titles of the task, and the vectors have
+        the weight that `TitleClassifier` gives them with few labels.
+        """
+        encoder = self.encoder_of(task)
+        vectors = features_of(_task_vectors(encoder, self.untrained, task))
         if not self.use_words:
             return vectors
-        forms = _forms(self.encoder_of(task), task)
-        return normalize(
-            stack_features(vectors, HashedTfidf.fit(forms)(forms), DEFAULT_PARAMS.weight)
-        )
+        normalized = _normalized_titles(encoder, task)
+        words = HashedTfidf.fit(normalized)(normalized)
+        return normalize(stack_features(vectors, words, DEFAULT_PARAMS.weight))
 
     def encoder_of(self, task: Task) -> Path:
-        """The folder of the encoder that this task's titles go through, once prepared."""
+        """Return the folder of this task's encoder, which exists after `prepare`."""
         if self.saved is not None:
             return self.saved
         shop = self.shops[task.sessions]
-        made = [shop.digest, self.max_sessions, self.untrained, self._recipe().asdict()]
-        content = json.dumps(made, sort_keys=True)
-        digest = hashlib.sha256(content.encode()).hexdigest()[:8]
-        return self.folder / "encoders" / f"{shop.name}-{digest}"
+        settings = self._pretraining_settings().asdict()
+        key = content_key([shop.digest, self.max_sessions, self.untrained, settings])
+        return self.folder / "encoders" / f"{shop.name}-{key[:8]}"
+
+    def _pretraining_settings(self, **defaults: Any) -> Settings:
+        """The settings of pre-training; `defaults` holds unless `changes` says otherwise."""
+        changes = {**defaults, **self.changes}
+        return preset(changes.pop("preset", "default"), **changes)
 
     def _pretrain(self, path: Path, shop: Shop, quiet: bool) -> None:
-        """Pre-train on a shop, or go on with it, unless it is done."""
+        """Pre-train an encoder on a shop, or resume that; do nothing if the encoder exists."""
         if path.exists():
             return
+        # imported here: a saved encoder needs no torch
         from vitrina.pretraining.dataset import TrainingData
         from vitrina.pretraining.run_folder import RunFolder
         from vitrina.pretraining.train import train
 
-        prepared = RunFolder.of(path).prepared
-        catalogue = sessions = None
-        if not prepared:
-            catalogue = shop.catalogue()
-            sessions = shop.sessions(catalogue)
-            if self.max_sessions is not None and self.max_sessions < len(sessions.products):
-                rng = np.random.default_rng(0)
-                some = np.sort(rng.choice(len(sessions.products), self.max_sessions, replace=False))
-                sessions = replace(sessions, products=sessions.products.take(some))
-        settings = self._recipe(language=shop.language)
-        if self.untrained and catalogue is not None and sessions is not None:
+        settings = self._pretraining_settings(language=shop.language)
+        if RunFolder.of(path).prepared:  # the stopped run's folder holds its input
+            train(None, None, path, settings, resume=True, quiet=quiet)
+            return
+        catalogue = shop.catalogue()
+        sessions = shop.sessions(catalogue)
+        if self.max_sessions is not None and self.max_sessions < len(sessions.products):
+            rng = np.random.default_rng(0)
+            sample = rng.choice(len(sessions.products), self.max_sessions, replace=False)
+            sessions = replace(sessions, products=sessions.products.take(np.sort(sample)))
+        if self.untrained:
             tokenizer = TrainingData.prepare(catalogue, sessions, settings).tokenizer
             TitleEncoder(initial_weights(tokenizer, seed=settings.seed)).save(path)
         else:
-            train(catalogue, sessions, path, settings, resume=prepared, quiet=quiet)
+            train(catalogue, sessions, path, settings, resume=False, quiet=quiet)
 
 
+# The cells of one task run one after the other, so few entries are enough.
 @lru_cache(maxsize=2)
-def _vectors(path: Path, untrained: bool, task: Task) -> npt.NDArray[np.float32]:
-    """Vectors of all titles of a task, kept: its cells come one after the other."""
+def _task_vectors(path: Path, untrained: bool, task: Task) -> npt.NDArray[np.float32]:
+    """Vectors of all titles of a task, shape (n, dim)."""
     weights = TitleEncoder.load(path).weights
+    # an encoder that `_pretrain` saved untrained has no record of training
     if untrained and weights.training:
         seed = int(weights.training.get("settings", {}).get("seed", 0))
         weights = initial_weights(weights.tokenizer, seed=seed)
+    # one thread, because cells run in as many processes as there are processors
     return TitleEncoder(weights, threads=1).encode(task.titles)
 
 
 @lru_cache(maxsize=2)
-def _forms(path: Path, task: Task) -> list[str]:
-    """Normal forms of all titles of a task, as the encoder's tokenizer sees them."""
+def _normalized_titles(path: Path, task: Task) -> list[str]:
+    """All titles of a task, normalised as the encoder's tokenizer normalises them."""
     return TitleEncoder.load(path).weights.tokenizer.normalizer(task.titles)

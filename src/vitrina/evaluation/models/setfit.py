@@ -1,5 +1,7 @@
-"""SetFit: a sentence transformer, tuned on pairs of few labelled titles (Tunstall et al. 2022,
-arXiv 2209.11055)."""
+"""SetFit: a sentence transformer, fine-tuned on pairs of a few labelled titles.
+
+Source: Tunstall et al. 2022, arXiv 2209.11055.
+"""
 
 from __future__ import annotations
 
@@ -30,18 +32,23 @@ from vitrina.metrics import Kind
 
 @dataclass(frozen=True, kw_only=True)
 class SetFit(Model):
-    """The package setfit with its defaults: titles of one class are drawn together and those of two
-    apart (cosine similarity towards 1 and 0), then logistic regression on the tuned vectors.
+    """The package setfit with its default settings.
 
-    The package would train on all pairs that it can make of the subsample, for hours on a
-    processor; here it stops after `steps`.
+    Fine-tuning moves the cosine similarity of two titles towards 1 if they have the same class and
+    towards 0 otherwise. A logistic regression on the fine-tuned vectors follows. By default the
+    package trains on all pairs that the subsample has, which takes hours without a GPU; here it
+    stops after `steps`.
 
     Attributes
     ----------
-    source : folder or hub name of a sentence transformer
-    steps : of training, at most
-    batch_size : pairs a step
-    max_length : tokens; the rest of a title is cut off
+    source : str
+        Folder of a sentence transformer, or its name on the Hugging Face hub.
+    steps : int, default 60
+        Maximum number of training steps.
+    batch_size : int, default 16
+        Number of pairs in a step.
+    max_length : int, default 64
+        Maximum number of tokens of a title; the rest is cut off.
     """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset(("binary", "multiclass"))
@@ -62,17 +69,21 @@ class SetFit(Model):
         require_model(self.source)
 
     def fit(self, task: Task, rows: Rows, seed: int) -> Fitted:
-        """Tune and learn; the seed decides the order of the pairs."""
+        """Fine-tune the transformer and fit the classifier; `seed` orders the pairs."""
         self.check()
         import torch
 
         from vitrina.pretraining.torch_speed import faster_torch
 
         setfit: Any = import_module("setfit")
-        texts, labels = task.titles_of(rows), task.labels[rows].astype(np.int64).tolist()
+        transformers: Any = import_module("transformers")
+        titles = task.titles_of(rows)
+        labels = task.labels[rows].astype(np.int64).tolist()
         with torch.random.fork_rng(devices=[]), faster_torch(), _silent():
-            body, head = self._body(), LogisticRegression()
+            body = self._body()
+            head = LogisticRegression()
             with TemporaryDirectory() as folder:
+                # train in silence and write nothing: no logs, no checkpoints, no progress bars
                 arguments = setfit.TrainingArguments(
                     output_dir=folder,
                     max_steps=self.steps,
@@ -84,26 +95,29 @@ class SetFit(Model):
                     show_progress_bar=False,
                 )
                 trainer = setfit.Trainer(setfit.SetFitModel(body, head), arguments)
-                for name in ("PrinterCallback", "ProgressCallback"):
-                    trainer.pop_callback(getattr(import_module("transformers"), name))
-                trainer.st_trainer.args.dataloader_pin_memory = False  # it would warn
-                # not train(): it would look at the titles to write a model card
-                trainer.train_embeddings(texts, labels)
-                trainer.train_classifier(texts, labels)
+                trainer.pop_callback(transformers.PrinterCallback)
+                trainer.pop_callback(transformers.ProgressCallback)
+                trainer.st_trainer.args.dataloader_pin_memory = False  # warns without a GPU
+                # train() would also process the titles for a model card
+                trainer.train_embeddings(titles, labels)
+                trainer.train_classifier(titles, labels)
 
-        def score(rows: Rows) -> Scores:
+        def predict_scores(rows: Rows) -> Scores:
             with faster_torch():
                 vectors = body.encode(task.titles_of(rows), batch_size=64, show_progress_bar=False)
-            found = np.asarray(head.decision_function(vectors), np.float64)
+            scores = np.asarray(head.decision_function(vectors), np.float64)
             if task.kind == "binary":
-                return found
-            if found.ndim == 1:  # two classes
-                found = np.column_stack([-found, found])
-            return over_classes(found, head.classes_, len(task.classes))
+                return scores
+            # a subsample with two of the classes has one column of scores, for the second class
+            if scores.ndim == 1:
+                scores = np.column_stack([-scores, scores])
+            return over_classes(scores, head.classes_, len(task.classes))
 
-        return Fitted(score, sum(p.nbytes for p in body.parameters()) + head.coef_.nbytes)
+        size = sum(parameter.nbytes for parameter in body.parameters()) + head.coef_.nbytes
+        return Fitted(predict_scores, size)
 
     def _body(self) -> Any:
+        """Load the sentence transformer."""
         from sentence_transformers import SentenceTransformer
 
         options = {"attn_implementation": ATTENTION, "dtype": "float32"}
@@ -114,7 +128,7 @@ class SetFit(Model):
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Nothing that the packages say of their progress."""
+    """Suppress the packages' messages about their progress."""
     loggers = [logging.getLogger(name) for name in ("setfit", "sentence_transformers")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,16 +1,17 @@
 """Skip-gram with negative sampling over sessions of products and their metadata.
 
-Products and metadata values are tokens alike, each with an input vector v and an output vector u.
-With σ the logistic function and P the output's kind, the loss of predicting o from i is
+Products and metadata values are both tokens. Each token has an input vector v and an output vector
+u. The loss of predicting an output token o from an input token i is
 
     ℓ(o | i) = -log σ(u_o · v_i) - k E_{n ~ P} log σ(-u_n · v_i),
 
-P being the unigram distribution of the products (or of the metadata values, for such an output)
-to the power of 3/4: word2vec (Mikolov et al., 2013). Over the pairs of a visited product i and a
-partner j in its session, whose metadata values are M_i and M_j, Meta-Prod2Vec (Vasile, Smirnova,
-Conneau, RecSys 2016, arXiv 1607.07326) adds up
+as in word2vec (Mikolov et al., 2013). σ is the logistic function. P is the unigram distribution, to
+the power of 3/4, of the products if o is a product and of the metadata values if it is one of them.
 
-    L = L_{J|I} + λ (L_{M|I} + L_{J|M} + L_{M|M} + L_{I|M}),    where a pair counts as
+A pair is a visited product i and a partner j from the same session, with metadata values M_i and
+M_j. Over all pairs, Meta-Prod2Vec (Vasile, Smirnova, Conneau, RecSys 2016, arXiv 1607.07326) sums
+
+    L = L_{J|I} + λ (L_{M|I} + L_{J|M} + L_{M|M} + L_{I|M}),    where the terms of a pair are
 
     L_{J|I}  ℓ(j | i)                                   products together: Prod2Vec
     L_{M|I}  mean over m' in M_j of ℓ(m' | i)           the partner's metadata, from the product
@@ -18,12 +19,13 @@ Conneau, RecSys 2016, arXiv 1607.07326) adds up
     L_{M|M}  mean over m in M_i, m' in M_j of ℓ(m' | m)
     L_{I|M}  mean over m in M_i of ℓ(i | m)             the product, from its own metadata.
 
-The paper has one metadata value a product (its artist). Here they are many, so means take the
-place of sums: a pair has the same say whether titles are long or short. A term without metadata
-is 0. One value of either side is drawn for each pair, which leaves the mean what it is.
+In that paper a product has one metadata value (its artist). Here it has many, so the terms are
+means and not sums: a pair then has the same weight whether titles are long or short. A term without
+metadata is 0. The implementation draws one metadata value of each product for each pair; the
+expected loss is the same.
 
-The paper's window is word2vec's. Here the partners of a visit are drawn from its whole session
-by default: a basket has no order.
+The paper uses word2vec's window. Here the partners of a visit are drawn from its whole session by
+default, because a basket has no order.
 """
 
 from __future__ import annotations
@@ -35,31 +37,32 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from vitrina.compiled import compiled
 from vitrina.ragged import Ragged
 
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 
 NEGATIVES = 5
-"""k, as in word2vec."""
+"""Number of negative samples of each prediction: k, as in word2vec."""
 PARTNERS = 5
-"""Of a visit, in an epoch; fewer where there are not so many. word2vec has 6 on average."""
-_POWER = 0.75
+"""Maximum number of partners of a visit in each epoch; word2vec has 6 on average."""
 PARTS = 50
-"""Of an epoch: the learning rate falls from one to the next."""
+"""Number of parts of an epoch; the learning rate falls after each part."""
+
+_POWER = 0.75
 
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Sessions, and what is known of their products.
+    """Sessions of products, and the metadata of these products.
 
     Attributes
     ----------
     sessions : Ragged
-        Products, numbered from 0, each in one session at least.
+        The products of each session, numbered from 0. Every product is in some session.
     metadata : Ragged
-        The metadata values of every product, numbered from 0, each of some product.
+        The metadata values of each product, numbered from 0. Every value belongs to some product.
     """
 
     sessions: Ragged
@@ -75,35 +78,42 @@ class Corpus:
 
     @cached_property
     def visits(self) -> npt.NDArray[np.int64]:
-        """Visits of every product, shape (n_products,)."""
+        """Number of visits of each product, shape (n_products,)."""
         return np.bincount(self.sessions.values, minlength=self.n_products)
 
     @property
     def pairs(self) -> int:
-        """Pairs that an epoch draws; a narrow window leaves somewhat fewer."""
+        """Number of pairs in an epoch; a narrow window makes it somewhat smaller."""
         lengths = self.sessions.lengths
         return int((lengths * np.minimum(lengths - 1, PARTNERS)).sum())
 
     @cached_property
     def noise(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """Tables of tokens to draw negatives from: products, and metadata values.
+        """Tables from which negative products and negative metadata values are drawn.
 
-        A metadata value counts as often as its products' visits draw it.
+        The count of a metadata value is the expected number of times that it is drawn in one pass
+        over the visits, where each visit draws one value of its product.
         """
         lengths = self.metadata.lengths
-        share = np.repeat(self.visits / np.maximum(lengths, 1), lengths)
-        drawn = np.bincount(self.metadata.values, share, self.n_metadata)
-        return _noise(self.visits), _noise(drawn) + np.int32(self.n_products)
+        weight_of_value = np.repeat(self.visits / np.maximum(lengths, 1), lengths)
+        counts = np.bincount(self.metadata.values, weight_of_value, self.n_metadata)
+        # metadata tokens are numbered after the products
+        return _noise_table(self.visits), _noise_table(counts) + np.int32(self.n_products)
 
 
-def _noise(counts: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
-    """A uniform draw from this table is one from counts^0.75: its quantiles, as in word2vec."""
+def _noise_table(counts: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    """Tabulate the quantiles of the distribution that is proportional to counts^0.75.
+
+    A uniform draw from the table is a draw from the distribution, as in word2vec.
+    """
     if not len(counts):
         return np.empty(0, np.int32)
-    ends = np.cumsum(counts.astype(np.float64) ** _POWER)
+    cumulative = np.cumsum(counts.astype(np.float64) ** _POWER)
     size = max(2**20, 8 * len(counts))
-    at = (np.arange(size) + 0.5) / size * ends[-1]
-    table: npt.NDArray[np.int32] = np.searchsorted(ends, at, side="right").astype(np.int32)
+    quantiles = (np.arange(size) + 0.5) / size * cumulative[-1]
+    table: npt.NDArray[np.int32] = np.searchsorted(cumulative, quantiles, side="right").astype(
+        np.int32
+    )
     return table
 
 
@@ -118,34 +128,51 @@ def train(
     seed: int,
     report: Callable[[int], None] = lambda done: None,
 ) -> npt.NDArray[np.float32]:
-    """Input vectors of all tokens, products first, shape (n_products + n_metadata, dim), float32.
+    """Train the vectors of all tokens.
 
     Parameters
     ----------
-    corpus
-    weight : λ; for 0 this is Prod2Vec, and metadata vectors stay as they were drawn
-    dim : length of a vector
-    epochs : times that every visit gives pairs
-    window : how many places apart partners may be, 0 for any
-    rate : learning rate, at first; it falls linearly to 0
-    seed : the result follows from it, on one kind of processor
-    report : called with the parts done, of epochs · PARTS
+    corpus : Corpus
+    weight : float
+        λ of the module's loss. With 0 this is Prod2Vec, and the vectors of metadata values keep
+        their random initial values.
+    dim : int
+        Length of a vector.
+    epochs : int
+        Number of passes over all visits.
+    window : int
+        Maximum distance of two partners in a session; 0 for no limit.
+    rate : float
+        Initial learning rate, which falls linearly to 0.
+    seed : int
+        Random seed. Equal seeds give equal vectors on processors of the same kind.
+    report : callable, optional
+        Called after each part with the number of parts done, of epochs · PARTS.
+
+    Returns
+    -------
+    ndarray of shape (n_products + n_metadata, dim), float32
+        Input vectors, those of the products first.
     """
     n = corpus.n_products + corpus.n_metadata
-    # of generators of its own, so that metadata leaves the products' first vectors as they are
-    first = np.random.default_rng([seed, 0]).random((n, dim), np.float32)
-    inputs = (first - np.float32(0.5)) / np.float32(dim)
+    # Initial vectors have a generator of their own: metadata adds vectors, which must not change
+    # the order of the sessions. The products come first and so start from the same vectors.
+    uniform = np.random.default_rng([seed, 0]).random((n, dim), np.float32)
+    inputs = (uniform - np.float32(0.5)) / np.float32(dim)
     outputs = np.zeros_like(inputs)
     rng = np.random.default_rng([seed, 1])
     state = rng.integers(1, 2**63, size=1, dtype=np.uint64)
-    weights = np.array([1.0, *[weight] * 4])
-    orders = (rng.permutation(len(corpus.sessions)) for _ in range(epochs))
-    parts = (part for order in orders for part in np.array_split(order, PARTS))
+
+    weights = np.array([1.0, weight, weight, weight, weight])
     steps = epochs * PARTS
-    for step, part in enumerate(parts):
-        now = rate * (1 - step / steps)
-        update(corpus, inputs, outputs, part, weights, now, window, state)
-        report(step + 1)
+    step = 0
+    for _ in range(epochs):
+        order = rng.permutation(len(corpus.sessions))
+        for part in np.array_split(order, PARTS):
+            decayed = rate * (1 - step / steps)
+            update(corpus, inputs, outputs, part, weights, decayed, window, state)
+            step += 1
+            report(step)
     return inputs
 
 
@@ -159,46 +186,47 @@ def update(
     window: int,
     state: npt.NDArray[np.uint64],
 ) -> None:
-    """Descend along the gradient of the drawn pairs' losses, session by session, in place.
+    """Draw pairs from some sessions and take a step of stochastic gradient descent on each.
 
     Parameters
     ----------
-    corpus
-    inputs, outputs : (n_products + n_metadata, dim) float32 or float64
-    order : numbers of the sessions to visit
-    weights : (5,) of J|I, M|I, J|M, M|M and I|M
-    rate, window : see `train`
-    state : (1,) uint64, not 0, of the random numbers
+    corpus : Corpus
+    inputs, outputs : ndarray of shape (n_products + n_metadata, dim), float32 or float64
+        The vectors, updated in place.
+    order : ndarray of int64
+        The sessions, by number, in the order in which they are visited.
+    weights : ndarray of shape (5,), float64
+        Weights of the terms J|I, M|I, J|M, M|M and I|M.
+    rate : float
+        Learning rate.
+    window : int
+        Maximum distance of two partners in a session; 0 for no limit.
+    state : ndarray of shape (1,), uint64
+        State of the random number generator, not 0, updated in place.
     """
-    products, metadata = corpus.sessions, corpus.metadata
     _update(
         inputs,
         outputs,
-        products.values,
-        products.offsets,
-        metadata.values,
-        metadata.offsets,
+        corpus.sessions.values,
+        corpus.sessions.offsets,
+        corpus.metadata.values,
+        corpus.metadata.offsets,
         *corpus.noise,
         order,
         weights,
         rate,
-        window or max(products.lengths),
+        window or max(corpus.sessions.lengths),
         state,
     )
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    # sums may be reordered: else a dot product can't use the processor's vectors
-    reordered = {"reassoc", "contract"}
-    try:
-        return njit(nogil=True, fastmath=reordered, cache=True)(function)
-    except RuntimeError:  # nowhere to keep the machine code: compile it in each process
-        return njit(nogil=True, fastmath=reordered)(function)
+# Sums may be reordered: otherwise a dot product can't use the processor's vector instructions.
+_compiled = compiled(fastmath={"reassoc", "contract"})
 
 
 @_compiled
 def _below(state: Any, n: int) -> Any:
-    """A number from 0 to n - 1: xorshift64*, whose upper half scales to the range."""
+    """Draw a number from 0 to n - 1: the upper half of xorshift64*, scaled to that range."""
     x = state[0]
     x ^= x >> np.uint64(12)
     x ^= x << np.uint64(25)
@@ -212,20 +240,22 @@ def _below(state: Any, n: int) -> Any:
 def _descend(
     inputs: Any, outputs: Any, given: int, predicted: int, noise: Any, rate: float, state: Any
 ) -> None:
-    """One step on ℓ(predicted | given), the negatives drawn."""
+    """Take one step on ℓ(predicted | given), with randomly drawn negatives."""
     targets = np.empty(NEGATIVES + 1, np.int64)
     missing = np.empty(NEGATIVES + 1, inputs.dtype)
     gradient = np.zeros(inputs.shape[1], inputs.dtype)
     targets[0] = predicted
     for k in range(1, NEGATIVES + 1):
         targets[k] = noise[_below(state, len(noise))]
-    # first all dot products: so the processor waits for all rows at once, not for one by one
+    # All dot products come first: the processor then fetches the rows at the same time and doesn't
+    # wait for them one by one.
     for k in range(NEGATIVES + 1):
         target = targets[k]
         dot = inputs.dtype.type(0)
         for d in range(inputs.shape[1]):
             dot += outputs[target, d] * inputs[given, d]
         missing[k] = rate * ((1 if k == 0 else 0) - 1 / (1 + np.exp(-dot)))
+    # every target uses the input vector from before this step, so it is updated last
     for k in range(NEGATIVES + 1):
         target, scale = targets[k], missing[k]
         for d in range(inputs.shape[1]):
@@ -237,7 +267,7 @@ def _descend(
 
 @_compiled
 def _one_of(metadata: Any, offsets: Any, product: int, first: int, state: Any) -> Any:
-    """The token of one of a product's metadata values, -1 if it has none."""
+    """Draw a metadata value of a product and return its token; -1 if the product has none."""
     n = offsets[product + 1] - offsets[product]
     return first + metadata[offsets[product] + _below(state, n)] if n > 0 else -1
 
@@ -267,12 +297,14 @@ def _update(
             first = max(offsets[session], place - window)
             others = min(offsets[session + 1], place + window + 1) - first - 1
             for _ in range(min(PARTNERS, others)):
+                # any place within the window except the visit's own
                 other = first + _below(state, others)
                 i = np.int64(products[place])
                 j = np.int64(products[other + 1 if other >= place else other])
                 if side_information:
                     m_i = _one_of(metadata, metadata_offsets, i, n_products, state)
                     m_j = _one_of(metadata, metadata_offsets, j, n_products, state)
+                # the five terms in the order of `weights`; -1 skips a term
                 given = (i, i, m_i, m_i, m_i)
                 predicted = (j, m_j, j, m_j, i)
                 for term in range(5):

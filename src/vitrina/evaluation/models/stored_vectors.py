@@ -1,13 +1,12 @@
-"""Models on a vector per title from a frozen encoder: each distinct title is encoded once, ever."""
+"""Linear models on the vectors of a frozen encoder, which encodes each distinct title only once."""
 
 from __future__ import annotations
 
-import json
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b, sha256
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,88 +15,115 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
-from vitrina.classification.linear import Rows, features_of, fit_linear
+from vitrina.classification.linear import Rows, Scores, features_of, fit_linear
 from vitrina.encoder.title_encoder import unit_length
 from vitrina.errors import InputError
 from vitrina.evaluation.model import Fitted, Model, VectorModel
 from vitrina.evaluation.task import Task
 from vitrina.files import atomic_path
+from vitrina.hashing import content_key
 from vitrina.progress import Progress
 
 Vectors: TypeAlias = npt.NDArray[np.float32]
 Encode: TypeAlias = Callable[[list[str]], Vectors]  # n titles -> (n, d)
 
 CHUNK = 1_024
-"""Titles encoded between two writes: what a stopped run loses at most."""
+"""Number of titles that are encoded between two writes; a stopped run loses one chunk at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredVectorsModel(VectorModel):
-    """The paper's linear model (§4) on the titles' vectors, at unit length, from an encoder that
-    isn't trained further.
+    """The paper's linear model (§4) on title vectors of unit length from a frozen encoder.
 
-    `prepare` keeps under `folder`, for each encoder, chunks of titles' vectors, found by the
-    title's hash, and for each task a matrix with a row for each of its own, which `fit` opens
-    without reading it. New tasks cost their new titles only.
+    For each encoder, `prepare` stores chunks of title vectors under `folder`, indexed by hashes of
+    the titles, and for each task a matrix with one row for each row of the task. `fit` maps that
+    matrix into memory without reading all of it. A new task costs the encoding of its new titles
+    only.
     """
 
     def digest(self) -> str:
-        """What identifies the encoder, in hexadecimal: under equal digests, vectors of equal titles
-        are interchangeable. By default all of `settings`, which then must tell the weights."""
-        return sha256(json.dumps(self.settings(), sort_keys=True).encode()).hexdigest()
+        """Return a hexadecimal key of the encoder.
+
+        Vectors of equal titles under equal keys are interchangeable. By default the key covers all
+        of `settings`, which must then identify the encoder's weights.
+        """
+        return content_key(self.settings())
 
     @abstractmethod
     def open(self) -> tuple[Encode, int]:
-        """n titles -> their vectors, (n, d) float32; and the bytes of what makes them."""
-
-    def prepare(self, tasks: Sequence[Task], *, quiet: bool = False) -> dict[str, float]:
-        """Encode the tasks' titles that aren't there yet.
+        """Load the encoder.
 
         Returns
         -------
-        titles_per_second, measured over all that was ever encoded here; bytes of the encoder
+        encode : callable
+            Takes a list of n titles and returns their vectors, ndarray of shape (n, d), float32.
+        size : int
+            Bytes of the encoder's weights.
         """
-        keys = {task: _keys(task) for task in tasks if not self._matrix(task).exists()}
+
+    def prepare(self, tasks: Sequence[Task], *, quiet: bool = False) -> dict[str, float]:
+        """Encode and store the titles of the tasks that aren't stored yet.
+
+        Parameters
+        ----------
+        tasks : sequence of Task
+        quiet : bool, default False
+            Show no progress.
+
+        Returns
+        -------
+        dict of str to float
+            "titles_per_second", measured over all titles ever encoded in this folder, and "bytes"
+            of the encoder.
+        """
+        keys = {task: _title_keys(task) for task in tasks if not self._matrix(task).exists()}
         store = _Store(self._folder())
-        missing = {
-            key: task.titles[row]
-            for task, rows in keys.items()
-            for row, key in rows.items()
-            if key not in store.place
-        }
+        missing: dict[bytes, str] = {}
+        for task, key_of_row in keys.items():
+            for row, key in key_of_row.items():
+                if key not in store.place:
+                    missing[key] = task.titles[row]
         if missing:
-            encode, size = self.open()
-            with Progress(f"{self.name}: titles", len(missing), quiet=quiet) as progress:
-                items = list(missing.items())
-                for start in range(0, len(items), CHUNK):
-                    part = items[start : start + CHUNK]
-                    began = time.perf_counter()
-                    vectors = encode([title for _, title in part])
-                    seconds = time.perf_counter() - began
-                    store.add([key for key, _ in part], vectors, seconds, size)
-                    progress.update(start + len(part), f"{len(part) / seconds:,.0f} titles/s")
-        for task, rows in keys.items():
+            self._encode_into(store, missing, quiet)
+
+        for task, key_of_row in keys.items():
             with atomic_path(self._matrix(task)) as temporary:
-                store.write_matrix(temporary, len(task.titles), rows)
+                store.write_matrix(temporary, len(task.titles), key_of_row)
         return store.cost()
 
+    def _encode_into(self, store: _Store, titles: dict[bytes, str], quiet: bool) -> None:
+        """Encode titles, given by their keys, and write them to the store chunk by chunk."""
+        encode, size = self.open()
+        items = list(titles.items())
+        with Progress(f"{self.name}: titles", len(items), quiet=quiet) as progress:
+            for start in range(0, len(items), CHUNK):
+                part = items[start : start + CHUNK]
+                began = time.perf_counter()
+                vectors = encode([title for _, title in part])
+                seconds = time.perf_counter() - began
+                store.add([key for key, _ in part], vectors, seconds, size)
+                progress.update(start + len(part), f"{len(part) / seconds:,.0f} titles/s")
+
     def fit(self, task: Task, rows: Rows, seed: int) -> Fitted:
-        return LinearOnVectors(name=self.name, vectors=self._kept(task)).fit(task, rows, seed)
+        vectors = self._stored(task)
+        return LinearOnVectors(name=self.name, vectors=vectors).fit(task, rows, seed)
 
     def vectors(self, task: Task) -> Vectors:
-        return unit_length(self._kept(task))
+        return unit_length(self._stored(task))
 
-    def _kept(self, task: Task) -> Vectors:
+    def _stored(self, task: Task) -> Vectors:
+        """The vectors of a prepared task, mapped into memory; NaN for rows of no part."""
         path = self._matrix(task)
         try:
-            return self.pooled(np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)))
+            matrix = np.load(path, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError:
             raise InputError(
                 f"{path}: no vectors of {task.name}; prepare {self.name} with this task first"
             ) from None
+        return self.pooled(np.asarray(matrix))
 
     def pooled(self, vectors: Vectors) -> Vectors:
-        """What the linear model gets of the encoder's vectors: all of them."""
+        """Select the columns of the encoder's vectors that the linear model uses: here all."""
         return vectors
 
     def _folder(self) -> Path:
@@ -108,25 +134,52 @@ class StoredVectorsModel(VectorModel):
 
 
 class _Store:
-    """Chunks of vectors in a folder: files with keys, (n, 2) uint64, and vectors, (n, d) float32.
+    """Chunks of title vectors in a folder.
 
-    Their names come from their keys, so that two runs at once don't overwrite each other's.
+    A chunk is a file with keys, ndarray of shape (n, 2), uint64, and vectors, ndarray of shape
+    (n, d), float32. It is named by a hash of its keys, so that two runs at the same time don't
+    overwrite each other's chunks.
+
+    Attributes
+    ----------
+    place : dict of bytes to (Path, int)
+        The file and the row of each title, by the title's key.
+    titles : int
+        Number of titles encoded so far.
+    seconds : float
+        Time that their encoding took.
+    bytes : int
+        Size of the encoder's weights.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.place: dict[bytes, tuple[Path, int]] = {}  # a title's key -> its file and row
-        self.titles, self.seconds, self.bytes = 0, 0.0, 0
+        self.place: dict[bytes, tuple[Path, int]] = {}
+        self.titles = 0
+        self.seconds = 0.0
+        self.bytes = 0
         for path in sorted(folder.glob("chunk-*.safetensors")):
             try:
                 with safetensors.safe_open(path, "numpy") as file:
-                    keys, cost = file.get_tensor("keys"), file.metadata()
+                    keys = file.get_tensor("keys")
+                    cost = file.metadata()
             except safetensors.SafetensorError as error:
                 raise InputError(f"{path}: is damaged ({error}); delete it") from None
-            self._know(path, [key.tobytes() for key in keys], cost)
+            self._register(path, [key.tobytes() for key in keys], cost)
 
     def add(self, keys: list[bytes], vectors: Vectors, seconds: float, size: int) -> None:
-        """Write a chunk, and what it cost: seconds of encoding, bytes of the encoder."""
+        """Write a chunk of vectors.
+
+        Parameters
+        ----------
+        keys : list of bytes
+            The key of each title.
+        vectors : ndarray of shape (n, d), float32
+        seconds : float
+            Time that the encoding took.
+        size : int
+            Bytes of the encoder's weights.
+        """
         joined = b"".join(keys)
         path = self.folder / f"chunk-{blake2b(joined, digest_size=8).hexdigest()}.safetensors"
         arrays: dict[str, npt.NDArray[Any]] = {
@@ -136,18 +189,29 @@ class _Store:
         cost = {"seconds": str(seconds), "bytes": str(size)}
         with atomic_path(path) as temporary:
             temporary.write_bytes(safetensors.numpy.save(arrays, cost))
-        self._know(path, keys, cost)
+        self._register(path, keys, cost)
 
     def write_matrix(self, path: Path, n: int, keys: dict[int, bytes]) -> None:
-        """Write the vectors of some rows as an (n, d) float32 .npy; the other rows are NaN."""
-        found: dict[Path, tuple[list[int], list[int]]] = {}
+        """Write the vectors of a task as a .npy file of shape (n, d), float32.
+
+        Parameters
+        ----------
+        path : Path
+        n : int
+            Number of rows.
+        keys : dict of int to bytes
+            The key of each row's title; the other rows become NaN.
+        """
+        # group the rows by chunk, so that each chunk is read once and one at a time
+        chunks: dict[Path, tuple[list[int], list[int]]] = {}
         for row, key in keys.items():
             chunk, position = self.place[key]
-            rows, positions = found.setdefault(chunk, ([], []))
+            rows, positions = chunks.setdefault(chunk, ([], []))
             rows.append(row)
             positions.append(position)
+
         matrix = None
-        for chunk, (rows, positions) in found.items():
+        for chunk, (rows, positions) in chunks.items():
             vectors = safetensors.numpy.load_file(chunk)["vectors"]
             if matrix is None:
                 shape = (n, vectors.shape[1])
@@ -162,30 +226,46 @@ class _Store:
             return {}
         return {"titles_per_second": self.titles / self.seconds, "bytes": self.bytes}
 
-    def _know(self, path: Path, keys: list[bytes], cost: dict[str, str]) -> None:
-        self.place.update((key, (path, position)) for position, key in enumerate(keys))
+    def _register(self, path: Path, keys: list[bytes], cost: dict[str, str]) -> None:
+        for position, key in enumerate(keys):
+            self.place[key] = (path, position)
         self.titles += len(keys)
         self.seconds += float(cost["seconds"])
         self.bytes = int(cost["bytes"])
 
 
-def _keys(task: Task) -> dict[int, bytes]:
-    """Row of the task's parts -> its title's key: 128 bits, enough for any number of titles."""
+def _title_keys(task: Task) -> dict[int, bytes]:
+    """Hash the titles of all rows that are in some part of the split.
+
+    A hash has 128 bits: enough that no two titles are expected to share one.
+    """
     rows = np.concatenate([task.train, task.validation, task.test]).tolist()
-    return {
-        row: blake2b(title.encode(), digest_size=16).digest()
-        for row, title in zip(rows, task.titles_of(rows), strict=True)
-    }
+    keys = {}
+    for row, title in zip(rows, task.titles_of(rows), strict=True):
+        keys[row] = blake2b(title.encode(), digest_size=16).digest()
+    return keys
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinearOnVectors(Model):
-    """A linear model on vectors given ready, (n, d), one for each row of the task, at unit length
-    (see `vitrina.classification.classifier.TitleClassifier`)."""
+    """A linear model on given vectors, which are scaled to unit length.
+
+    On binary tasks it is the model of `vitrina.classification.classifier.TitleClassifier` with
+    ``use_words=False, C=1.0``.
+
+    Attributes
+    ----------
+    vectors : ndarray of shape (n, d), floating
+        One vector for each row of the task.
+    """
 
     vectors: npt.NDArray[np.floating[Any]] = field(repr=False)
 
     def fit(self, task: Task, rows: Rows, seed: int) -> Fitted:
         features = features_of(self.vectors[rows])
         score, size = fit_linear(task.kind, features, task.labels[rows], len(task.classes))
-        return Fitted(lambda rows: score(features_of(self.vectors[rows])), size)
+
+        def predict_scores(rows: Rows) -> Scores:
+            return score(features_of(self.vectors[rows]))
+
+        return Fitted(predict_scores, size)

@@ -1,4 +1,4 @@
-"""The encoder's own network, trained from zero on each task (Kim 2014; paper A.2)."""
+"""The encoder's network, trained from scratch on each task (Kim 2014; paper A.2)."""
 
 from __future__ import annotations
 
@@ -25,34 +25,47 @@ from vitrina.text.tokenizer import TitleTokenizer
 if TYPE_CHECKING:
     from torch import Tensor
 
-PIECES = 30_000
-"""The largest vocabulary (paper A.1)."""
+VOCAB_SIZE = 30_000
+"""Maximum number of SentencePiece pieces (paper A.1)."""
 VALIDATION_ROWS = 1_000
-"""Early stopping looks at so many validation rows: with few labels they cost as much as an epoch,
-and a metric's spread over 1,000 rows is small beside its spread over subsamples."""
+"""Maximum number of validation rows that early stopping uses.
 
-Loss: TypeAlias = Callable[["Tensor", Rows], "Tensor"]  # (n, outputs), row numbers -> number
+With few labels, evaluating these rows costs as much as an epoch. The standard deviation of a metric
+on 1,000 rows is small compared with its standard deviation between subsamples.
+"""
+
+Loss: TypeAlias = Callable[["Tensor", Rows], "Tensor"]
+"""Takes outputs of shape (n, outputs) and the n row numbers; returns the mean loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextCNN(Model):
-    """Embeddings and Text CNN as the paper's encoder has them, then dropout and a linear layer,
-    all trained on the subsample alone (paper A.2).
+    """A Text CNN that is trained on the subsample alone (paper A.2).
 
-    The vocabulary comes from the titles of all training rows, which takes no labels. Training
-    stops after `patience` epochs without gain in the primary metric on validation rows, and the
+    It has the embeddings and convolutions of the paper's encoder, then dropout and a linear layer.
+    The vocabulary comes from the titles of all training rows, which needs no labels. Training stops
+    after `patience` epochs without improvement of the primary metric on validation rows, and the
     weights of the best epoch are kept.
 
     Attributes
     ----------
-    seeds : networks a subsample; the mean of their metrics is reported (paper A.2)
-    seeds_above : likewise, for subsamples of more than `few` labels
-    few : labels
-    epochs : at most
-    patience : epochs
-    batch_size : titles
-    learning_rate : Adam's
-    dropout : of the linear layer's inputs (Kim 2014, §2.1)
+    seeds : int, default 5
+        Number of networks for each subsample of up to `few` labels; their metrics are averaged
+        (paper A.2).
+    seeds_above : int, default 1
+        The same for subsamples of more than `few` labels.
+    few : int, default 1,000
+        Number of labels.
+    epochs : int, default 25
+        Maximum number of epochs.
+    patience : int, default 5
+        Number of epochs without improvement after which training stops.
+    batch_size : int, default 64
+        Number of titles in a batch.
+    learning_rate : float, default 1e-3
+        Learning rate of Adam.
+    dropout : float, default 0.5
+        Fraction of the linear layer's inputs that are dropped (Kim 2014, §2.1).
     """
 
     packages: ClassVar[tuple[str, ...]] = ("torch",)
@@ -76,14 +89,18 @@ class TextCNN(Model):
         with Progress("Text CNN vocabularies", len(missing), quiet=quiet) as progress:
             for done, task in enumerate(missing):
                 progress.update(done, task.name)
-                tokenizer = TitleTokenizer.train(task.titles_of(task.train), Normalizer(), PIECES)
+                titles = task.titles_of(task.train)
+                tokenizer = TitleTokenizer.train(titles, Normalizer(), VOCAB_SIZE)
                 with atomic_path(self._vocabulary(task)) as temporary:
                     temporary.write_bytes(tokenizer.model)
         return {}
 
     def fit(self, task: Task, rows: Rows, seed: int) -> Fitted:
-        """Train one network; its seed decides first weights, order, dropout and which validation
-        rows are looked at."""
+        """Train one network.
+
+        The seed decides the initial weights, the order of the rows, dropout, and which validation
+        rows early stopping uses.
+        """
         self.check()
         import torch
 
@@ -92,43 +109,62 @@ class TextCNN(Model):
         path = self._vocabulary(task)
         if not path.exists():
             raise InputError(f"{path}: no vocabulary for {task.name}; call prepare first")
-        tokenizer = _tokenizer(path)
+        tokenizer = _load_tokenizer(path)
         rng = np.random.default_rng(seed)
-        watched = task.validation
-        if len(watched) > VALIDATION_ROWS:
-            watched = rng.choice(watched, VALIDATION_ROWS, replace=False)
-        titles, watched_titles = (tokenizer(task.titles_of(part)) for part in (rows, watched))
+        validation = task.validation
+        if len(validation) > VALIDATION_ROWS:
+            validation = rng.choice(validation, VALIDATION_ROWS, replace=False)
+        titles = tokenizer(task.titles_of(rows))
+        validation_titles = tokenizer(task.titles_of(validation))
         outputs, loss, scores_of = _head(task.kind, task.labels[rows], len(task.classes))
 
         with torch.random.fork_rng(devices=[]), faster_torch():
             torch.manual_seed(seed)
             network = _Network(initial_weights(tokenizer, seed=seed), outputs, self)
-            best, best_epoch, kept = -np.inf, 0, network.weights()
+            best_value = -np.inf
+            best_epoch = 0
+            best_weights = network.weights()
             for epoch in range(1, self.epochs + 1):
                 order = rng.permutation(len(rows))
                 for start in range(0, len(rows), self.batch_size):
                     batch = order[start : start + self.batch_size]
                     network.learn(titles.take(batch), loss, batch)
-                scores = scores_of(network(watched_titles))
-                value = metrics(task.kind, task.labels[watched], scores)[PRIMARY[task.kind]]
-                if not value <= best:  # not-a-number, where all rows have one label, stops nothing
-                    best, best_epoch, kept = value, epoch, network.weights()
+                scores = scores_of(network(validation_titles))
+                value = metrics(task.kind, task.labels[validation], scores)[PRIMARY[task.kind]]
+                # The metric is NaN if all validation rows have one label. NaN counts as an
+                # improvement here, so that it doesn't stop training.
+                if not value <= best_value:
+                    best_value = value
+                    best_epoch = epoch
+                    best_weights = network.weights()
                 elif epoch - best_epoch >= self.patience:
                     break
-        network.restore(kept)
+        network.restore(best_weights)
 
-        def score(rows: Rows) -> Scores:
+        def predict_scores(rows: Rows) -> Scores:
             with faster_torch():
                 return scores_of(network(tokenizer(task.titles_of(rows))))
 
-        return Fitted(score, network.bytes, {"epochs": best_epoch})
+        return Fitted(predict_scores, network.bytes, {"epochs": best_epoch})
 
     def _vocabulary(self, task: Task) -> Path:
         return self.folder / f"{task.digest}.sentencepiece"
 
 
 class _Network:
-    """Titles -> outputs of the linear layer, and Adam."""
+    """The network and its optimisers.
+
+    Calling it with n titles, as pieces, returns the outputs of the linear layer, ndarray of shape
+    (n, outputs), float64.
+
+    Parameters
+    ----------
+    start : EncoderWeights
+        Initial weights of embeddings and convolutions.
+    outputs : int
+        Number of outputs of the linear layer.
+    settings : TextCNN
+    """
 
     def __init__(self, start: EncoderWeights, outputs: int, settings: TextCNN) -> None:
         from torch import nn, optim
@@ -140,8 +176,8 @@ class _Network:
         dense = [self.encoder.filters, self.encoder.bias, *self.head.parameters()]
         self.parameters = [self.encoder.embeddings, *dense]
         self.bytes = sum(parameter.nbytes for parameter in self.parameters)
-        # of a large vocabulary a batch has few pieces: Adam's work on the others, and their
-        # movement by stale momentum, are left out
+        # A batch contains few pieces of a large vocabulary. SparseAdam updates only these: it saves
+        # the work on all others and doesn't move them by old momentum.
         self.optimizers = [
             optim.Adam(dense, settings.learning_rate, fused=True),
             optim.SparseAdam([self.encoder.embeddings], settings.learning_rate),
@@ -151,18 +187,21 @@ class _Network:
         import torch
         from torch.nn import functional
 
+        # The encoder gets a table of only those pieces that occur, so that the gradient is sparse.
         distinct, local = np.unique(titles.values, return_inverse=True)
         pieces = torch.from_numpy(distinct.astype(np.int64))
         embeddings = functional.embedding(pieces, self.encoder.embeddings, sparse=True)
-        y = torch.func.functional_call(
+        local_titles = Ragged(local.astype(np.int32), titles.offsets)
+        encoded = torch.func.functional_call(
             self.encoder,
             {"embeddings": embeddings},
-            (torch.arange(len(pieces)), Ragged(local.astype(np.int32), titles.offsets)),
+            (torch.arange(len(pieces)), local_titles),
         )
-        out: Tensor = self.head(y)
+        out: Tensor = self.head(encoded)
         return out
 
     def learn(self, titles: Ragged, loss: Loss, rows: Rows) -> None:
+        """Take one training step; `rows` are the titles' row numbers, for the loss."""
         self.head.train()
         for optimizer in self.optimizers:
             optimizer.zero_grad()
@@ -178,6 +217,7 @@ class _Network:
             return self.forward(titles).numpy().astype(np.float64)
 
     def weights(self) -> list[Tensor]:
+        """Return a copy of all weights, for `restore`."""
         return [parameter.detach().clone() for parameter in self.parameters]
 
     def restore(self, weights: list[Tensor]) -> None:
@@ -186,10 +226,26 @@ class _Network:
 
 
 def _head(kind: Kind, labels: Labels, classes: int) -> tuple[int, Loss, Callable[[Scores], Scores]]:
-    """Number of outputs, loss, outputs -> scores.
+    """Choose the loss of a kind of task: cross-entropy, or squared error of standardised labels.
 
-    Cross entropy, binary or over the classes that the subsample has (the others score below
-    them); squared error of the standardised labels.
+    Parameters
+    ----------
+    kind : {"binary", "multiclass", "regression"}
+    labels : ndarray of shape (n,)
+        The subsample's labels.
+    classes : int
+        Number of classes of a multi-class task.
+
+    Returns
+    -------
+    outputs : int
+        Number of outputs of the linear layer. For a multi-class task these are the classes that the
+        subsample has.
+    loss : callable
+        See `Loss`.
+    scores_of : callable
+        Takes the outputs and returns scores as in `Fitted.predict_scores`. A class that the
+        subsample doesn't have scores below all others.
     """
     import torch
     from torch.nn import functional
@@ -202,14 +258,15 @@ def _head(kind: Kind, labels: Labels, classes: int) -> tuple[int, Loss, Callable
             lambda out: out[:, 0],
         )
     if kind == "multiclass":
-        known, code = np.unique(labels, return_inverse=True)
-        number = torch.from_numpy(code)
+        known, codes = np.unique(labels, return_inverse=True)
+        class_numbers = torch.from_numpy(codes)
         return (
             len(known),
-            lambda out, rows: functional.cross_entropy(out, number[rows]),
+            lambda out, rows: functional.cross_entropy(out, class_numbers[rows]),
             lambda out: over_classes(out, known, classes),
         )
-    mean, std = labels.mean(), labels.std() or 1.0
+    mean = labels.mean()
+    std = labels.std() or 1.0  # equal labels all become 0
     target = torch.from_numpy(((labels - mean) / std).astype(np.float32))[:, None]
     return (
         1,
@@ -218,6 +275,7 @@ def _head(kind: Kind, labels: Labels, classes: int) -> tuple[int, Loss, Callable
     )
 
 
-@lru_cache(maxsize=2)  # it remembers the words that it has seen
-def _tokenizer(path: Path) -> TitleTokenizer:
+# kept between cells, because a tokenizer caches the words that it has seen
+@lru_cache(maxsize=2)
+def _load_tokenizer(path: Path) -> TitleTokenizer:
     return TitleTokenizer(path.read_bytes(), Normalizer())

@@ -1,4 +1,4 @@
-"""Pre-trained language models, frozen: BERT and its kin (paper A.2: BETO), static embeddings."""
+"""Frozen pre-trained language models: transformers (paper A.2: BETO) and static embeddings."""
 
 from __future__ import annotations
 
@@ -18,23 +18,26 @@ from vitrina.errors import InputError
 from vitrina.evaluation.models.stored_vectors import Encode, StoredVectorsModel, Vectors
 from vitrina.files import file_digest
 
-BATCH = 64
-"""Titles, all of one length, that go through a transformer at once."""
+BETO = "dccuchile/bert-base-spanish-wwm-uncased"
+"""Name of the paper's Spanish BERT on the Hugging Face hub (paper A.2)."""
+BATCH_SIZE = 64
+"""Maximum number of titles in a transformer's batch; all of them have the same length."""
 ATTENTION = "eager"
-"""torch's fused attention is ten times slower under `faster_torch`."""
+"""The implementation of attention: torch's fused one is ten times slower under `faster_torch`."""
 
-_SECONDS_FOR_THE_HUB = 10.0
-_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
-_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+_HUB_TIMEOUT = 10.0  # seconds
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+_WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Pretrained(StoredVectorsModel):
-    """An encoder that others trained.
+    """A published encoder.
 
     Attributes
     ----------
-    source : its folder, or its name on the Hugging Face hub
+    source : str
+        Its folder, or its name on the Hugging Face hub.
     """
 
     source: str
@@ -49,32 +52,39 @@ class _Pretrained(StoredVectorsModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Transformer(_Pretrained):
-    """The vectors of a pre-trained transformer's last layer (paper A.2: BETO's [CLS]).
+    """The vectors of a pre-trained transformer's last layer (paper A.2: BETO's [CLS] token).
 
-    A title's vector doesn't depend on the titles encoded with it, but for the rounding of sums:
-    batches hold titles of one length, so nothing is padded.
+    Titles of one length are encoded together, so that nothing is padded. Except for the rounding of
+    sums, a title's vector doesn't depend on the titles that it is encoded with.
 
     Attributes
     ----------
-    source : a folder in the layout of transformers or sentence-transformers, or a name on the hub;
-        BETO by default
-    pooling : the first token's vector, or the mean of all tokens'
-    prefix : what the model wants before each text ("query: " for E5)
-    max_length : tokens; the rest of a title is cut off
+    source : str, default BETO
+        A folder in the layout of transformers or sentence-transformers, or a name on the hub.
+    pooling : {"cls", "mean"}
+        Use the first token's vector, or the mean of all tokens' vectors.
+    prefix : str, default ""
+        Text before each title, such as "query: " for E5.
+    max_length : int, default 64
+        Maximum number of tokens of a title; the rest is cut off.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("torch", "transformers")
 
-    source: str = "dccuchile/bert-base-spanish-wwm-uncased"
+    source: str = BETO
     pooling: Literal["cls", "mean"] = "cls"
     prefix: str = ""
     max_length: int = 64
 
     def digest(self) -> str:
-        """The same for both poolings: one pass gives both, side by side."""
+        """Return a hexadecimal key of the encoder, the same for both poolings.
+
+        One pass gives the vectors of both poolings, and they are stored next to each other.
+        """
         return StoredVectorsModel.digest(replace(self, pooling="cls"))
 
     def pooled(self, vectors: Vectors) -> Vectors:
+        """Select the first half of the columns ([CLS]) or the second half (mean)."""
         width = vectors.shape[1] // 2
         return vectors[:, :width] if self.pooling == "cls" else vectors[:, width:]
 
@@ -92,8 +102,9 @@ class Transformer(_Pretrained):
             dtype=torch.float32,
             output_loading_info=True,
         )
-        model, found = load(self.source, read)
-        missing = [name for name in found["missing_keys"] if "pooler" not in name]
+        model, loading_info = load(self.source, read)
+        # the pooler comes after the last layer, whose vectors are used here
+        missing = [name for name in loading_info["missing_keys"] if "pooler" not in name]
         if missing:
             raise InputError(
                 f"{self.source}: {len(missing)} of the model's weights are missing, such as "
@@ -109,10 +120,11 @@ class Transformer(_Pretrained):
             with torch.inference_mode(), faster_torch():
                 for length in np.unique(lengths):
                     rows = np.flatnonzero(lengths == length)
-                    for start in range(0, len(rows), BATCH):
-                        part = rows[start : start + BATCH]
+                    for start in range(0, len(rows), BATCH_SIZE):
+                        part = rows[start : start + BATCH_SIZE]
                         batch = torch.tensor([tokens[row] for row in part])
-                        last = model(batch, attention_mask=torch.ones_like(batch))[0]  # (n, t, d)
+                        # the last layer's vectors, shape (titles, tokens, d)
+                        last = model(batch, attention_mask=torch.ones_like(batch))[0]
                         vectors[part] = torch.cat([last[:, 0], last.mean(1)], 1).numpy()
             return vectors
 
@@ -122,7 +134,7 @@ class Transformer(_Pretrained):
 
 @dataclass(frozen=True, kw_only=True)
 class StaticEmbedding(_Pretrained):
-    """The mean of the tokens' vectors, from the table of a model2vec model."""
+    """The mean of the token vectors from the table of a model2vec model."""
 
     packages: ClassVar[tuple[str, ...]] = ("model2vec",)
 
@@ -145,34 +157,47 @@ class StaticEmbedding(_Pretrained):
 
 
 def model_label(source: str) -> str:
-    """The name of a model for people: its folder's name, or the last part of its name on the hub.
+    """Return a readable name of a model: the last part of its folder or of its name on the hub.
 
-    Folders whose names say nothing are called as their configuration or the hub's cache calls them.
+    Some folders have names that say nothing, such as "model" or a commit. The name then comes from
+    the model's configuration or from the hub's cache.
+
+    Parameters
+    ----------
+    source : str
+        Folder, or name on the hub.
+
+    Returns
+    -------
+    str
     """
     folder = Path(source)
     if not folder.is_dir():
         return source.rstrip("/").rpartition("/")[2]
     folder = folder.resolve()
-    if folder.parent.name == "snapshots":  # models--dccuchile--bert-base/snapshots/4ed9a...
+    # the hub's cache: models--dccuchile--bert-base/snapshots/4ed9a...
+    if folder.parent.name == "snapshots":
         return folder.parent.parent.name.rpartition("--")[2]
     if folder.name in ("model", "0_Transformer"):
-        config = folder / "config.json"
-        known = json.loads(config.read_text("utf-8")) if config.is_file() else {}
-        return Path(known.get("_name_or_path") or folder.parent.name).name
+        file = folder / "config.json"
+        config = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        return Path(config.get("_name_or_path") or folder.parent.name).name
     return folder.name
 
 
 def source_digest(source: str) -> str:
-    """What identifies a model's weights: a hash of the folder's files, or the commit on the hub."""
+    """Identify a model's weights: by a hash of the folder's files, or by the commit on the hub."""
     folder = Path(source)
     if not folder.is_dir():
         with one_line(source):
             return f"{source}@{_commit(source)}"
-    # a model card is for people, who may edit it
+    # model cards (*.md) are left out: editing one doesn't change the model
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".md")
-    stats = [path.stat() for path in files]
-    stamps = [(stat.st_size, stat.st_mtime_ns) for stat in stats]
-    return _files_digest(folder, tuple(zip(files, stamps, strict=True)))
+    stamped = []
+    for path in files:
+        stat = path.stat()
+        stamped.append((path, (stat.st_size, stat.st_mtime_ns)))
+    return _files_digest(folder, tuple(stamped))
 
 
 def require_model(source: str) -> None:
@@ -181,22 +206,23 @@ def require_model(source: str) -> None:
     if not folder.is_dir():
         source_digest(source)
         return
-    # transformers takes an empty tokenizer where it finds none
-    wanted = {
+    # checked here, because transformers uses an empty tokenizer if it finds none
+    required = {
         "configuration (config.json)": ("config.json",),
-        "weights (*.safetensors)": _WEIGHTS,
-        "tokenizer (tokenizer.json)": _TOKENIZERS,
+        "weights (*.safetensors)": _WEIGHT_FILES,
+        "tokenizer (tokenizer.json)": _TOKENIZER_FILES,
     }
-    for what, patterns in wanted.items():
+    for what, patterns in required.items():
         if not any(any(folder.glob(pattern)) for pattern in patterns):
             raise InputError(f"{folder}: has no {what}; give the folder of a saved model")
 
 
 @contextmanager
 def silent_transformers() -> Iterator[None]:
-    """No progress bars and no reports of loading."""
+    """Suppress transformers' progress bars and its reports about loading."""
     logging: Any = import_module("transformers.utils.logging")
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    level = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
@@ -208,7 +234,25 @@ def silent_transformers() -> Iterator[None]:
 
 
 def load(source: str, read: Callable[..., Any]) -> Any:
-    """What `read` gives: from the folder or the hub's cache, else from the hub."""
+    """Call `read` on a model: on its folder or the hub's cache, otherwise on the hub.
+
+    Parameters
+    ----------
+    source : str
+        Folder, or name on the hub.
+    read : callable
+        A ``from_pretrained`` function, which takes `source` and ``local_files_only``.
+
+    Returns
+    -------
+    Any
+        The result of `read`.
+
+    Raises
+    ------
+    InputError
+        If the model can't be read.
+    """
     with one_line(source), silent_transformers():
         try:
             return read(source, local_files_only=True)
@@ -220,24 +264,25 @@ def load(source: str, read: Callable[..., Any]) -> Any:
 
 @lru_cache(maxsize=8)
 def _files_digest(folder: Path, files: tuple[tuple[Path, tuple[int, int]], ...]) -> str:
+    # `files` also holds sizes and times of change: they make the cache read a changed file again
     lines = [f"{path.relative_to(folder).as_posix()} {file_digest(path)}" for path, _ in files]
     return sha256("\n".join(lines).encode()).hexdigest()
 
 
 @lru_cache(maxsize=8)
 def _commit(source: str) -> str:
-    """The commit of a model on the hub: the cached one, as that is what is going to run."""
+    """Return a model's commit on the hub: that of the cached copy, which `load` would use."""
     from huggingface_hub import HfApi, try_to_load_from_cache
 
     cached = try_to_load_from_cache(source, "config.json")
     if isinstance(cached, str):
         return Path(cached).parent.name
-    return str(HfApi().model_info(source, timeout=_SECONDS_FOR_THE_HUB).sha)
+    return str(HfApi().model_info(source, timeout=_HUB_TIMEOUT).sha)
 
 
 @contextmanager
 def one_line(source: str) -> Iterator[None]:
-    """Say in one line what the packages say in many."""
+    """Turn any error of the packages into an InputError with a message of one line."""
     try:
         yield
     except InputError:
@@ -245,10 +290,11 @@ def one_line(source: str) -> Iterator[None]:
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         if Path(source).is_dir():
-            message = f"holds no model that can be read ({reason}); give another, or save it again"
+            message = f"holds no model that can be read ({reason}); give another or save it again"
         else:
             message = (
-                f"is no folder here and can't be had from the Hugging Face hub ({reason}); give "
-                "the folder of a saved model, or check the name and the connection"
+                "is no folder here and can't be loaded from the Hugging Face hub "
+                f"({reason}); give the folder of a saved model, or check the name and the "
+                "connection"
             )
         raise InputError(f"{source}: {message}") from error
