@@ -105,6 +105,7 @@ class Prod2Vec(Model):
             n_classes = max(len(task.classes), 2)
             neighbours = KNeighborsClassifier(k)
             prior = np.bincount(labels, minlength=n_classes) / len(labels)
+        # without any vector, the prior is all that there is
         if k:
             neighbours.fit(vectors[has_vector], labels[has_vector])
 
@@ -167,6 +168,7 @@ class Prod2Vec(Model):
         """Train on a shop, and write the vectors, the names of the tokens and the costs."""
         start = time.perf_counter()
         corpus, names = read_corpus(self.shops[name], with_metadata=self._weight() > 0)
+        # a fixed number of pairs: training takes as long for a small shop as for a large one
         epochs = max(1, round(self.pairs / corpus.pairs))
         with Progress(f"{self.name} on {name}", epochs * PARTS, quiet=quiet) as progress:
             vectors = train(

@@ -411,6 +411,7 @@ def _with_options(name: str, model: Model, options: Mapping[str, str]) -> Model:
         if field.name == "max_subsamples" or type(value) in (int, float):
             numbers[field.name] = value
 
+    # an option is read as the kind of number that it replaces
     changes: dict[str, Any] = {}
     for option, text in options.items():
         if option not in numbers:
@@ -453,6 +454,7 @@ def default_names(context: ModelContext) -> tuple[list[str], list[str]]:
         # a saved encoder is itself a model of the comparison, with words: it takes this one's place
         if entry.name == "encoder" and context.encoder is not None:
             continue
+        # the packages depend on the context: a saved encoder needs no torch
         packages = entry.factory(context, "").packages
         installed = all(find_spec(package) is not None for package in packages)
         if installed:

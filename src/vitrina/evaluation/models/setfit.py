@@ -120,6 +120,7 @@ class SetFit(Model):
         """Load the sentence transformer."""
         from sentence_transformers import SentenceTransformer
 
+        # one attention and number type for all models, whatever their configuration says
         options = {"attn_implementation": ATTENTION, "dtype": "float32"}
         body = load(self.source, partial(SentenceTransformer, device="cpu", model_kwargs=options))
         body.max_seq_length = self.max_length

@@ -78,6 +78,7 @@ class StoredVectorsModel(VectorModel):
         """
         keys = {task: _title_keys(task) for task in tasks if not self._matrix(task).exists()}
         store = _Store(self._folder())
+        # by key, so that a title of several rows or tasks is encoded once
         missing: dict[bytes, str] = {}
         for task, key_of_row in keys.items():
             for row, key in key_of_row.items():

@@ -117,6 +117,7 @@ class Transformer(_Pretrained):
             tokens = tokenizer(texts, truncation=True, max_length=self.max_length)["input_ids"]
             lengths = np.fromiter(map(len, tokens), np.int64, len(tokens))
             vectors = np.empty((len(titles), 2 * model.config.hidden_size), np.float32)
+            # titles of one length make batches without padding
             with torch.inference_mode(), faster_torch():
                 for length in np.unique(lengths):
                     rows = np.flatnonzero(lengths == length)
@@ -143,6 +144,7 @@ class StaticEmbedding(_Pretrained):
         from huggingface_hub import snapshot_download
         from model2vec import StaticModel
 
+        # fetched here and not by model2vec, because `load` tries the cache before the hub
         folder = self.source
         if not Path(folder).is_dir():
             files = ["*.json", "*.safetensors"]
@@ -254,6 +256,7 @@ def load(source: str, read: Callable[..., Any]) -> Any:
         If the model can't be read.
     """
     with one_line(source), silent_transformers():
+        # a cached model must not need the network
         try:
             return read(source, local_files_only=True)
         except OSError:
