@@ -119,9 +119,14 @@ def slowest_rate(workers: Sequence[Worker]) -> float:
 
 def train(folder: Path) -> None:
     """Train for a while whenever a line with a number of seconds comes, and print pairs/s."""
-    # as `vitrina train` does, this module loads torch
-    from vitrina.pretraining.train import Batches, Trainer, faster_torch, torch
+    # first the module that loads torch with the settings of `vitrina train`
+    import vitrina.pretraining.train  # noqa: F401  # isort: skip
+    import torch
+
+    from vitrina.pretraining.batches import Batches
     from vitrina.pretraining.dataset import TrainingData
+    from vitrina.pretraining.torch_speed import faster_torch
+    from vitrina.pretraining.trainer import Trainer
 
     data = TrainingData.load(folder)
     settings = preset("default", language="en")

@@ -1,18 +1,33 @@
 """Functions compiled to machine code with numba, and the threads that run them."""
 
+# numba's classes have no types
+# mypy: allow-untyped-calls
+
 from __future__ import annotations
 
+import hashlib
 import os
+import pickle
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache, partial
 from itertools import pairwise
 from typing import Any, overload
+from weakref import WeakSet
 
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.serialize import dumps
+from numba.core.sigutils import normalize_signature
 from numba.extending import intrinsic
+
+from vitrina.errors import InputError
+
+_THREADS_PER_PROCESSOR = 4
 
 
 @overload
@@ -31,7 +46,8 @@ def compiled(
     """Compile a function to machine code at its first call.
 
     Use it as ``@compiled`` or as ``@compiled(fastmath={"reassoc"})``. The compiled function
-    releases Python's global interpreter lock. The machine code is cached on disk where possible.
+    releases Python's global interpreter lock. The machine code is cached on disk where possible: a
+    damaged cache is written again, and without a cache each process compiles anew.
 
     Parameters
     ----------
@@ -47,13 +63,58 @@ def compiled(
     """
     if function is None:
         return partial(compiled, fastmath=fastmath)
-    compiled_function: Callable[..., Any]
-    try:
-        compiled_function = njit(nogil=True, fastmath=fastmath, cache=True)(function)
-    except RuntimeError:
-        # numba found no folder to write its cache to: compile again in each process
-        compiled_function = njit(nogil=True, fastmath=fastmath)(function)
-    return compiled_function
+    compiled_function: Any = njit(nogil=True, fastmath=fastmath)(function)
+    # numba raises RuntimeError if it finds no folder for its cache
+    with suppress(RuntimeError, OSError):
+        # what `njit(cache=True)` does, with numba's own class
+        compiled_function._cache = _Cache(function)
+    return compiled_function  # type: ignore[no-any-return]
+
+
+class _CheckedResult(CompileResultCacheImpl):
+    """Writes machine code with a checksum, because running damaged code would end the process."""
+
+    def get_filename_base(self, fullname: str, abiflags: str) -> str:
+        """The start of the files' names, other than that of files without a checksum."""
+        return f"{super().get_filename_base(fullname, abiflags)}-sha256"
+
+    def reduce(self, result: Any) -> tuple[bytes, bytes]:
+        """The form of a compiled function in the cache."""
+        content = dumps(super().reduce(result))
+        return hashlib.sha256(content).digest(), content
+
+    def rebuild(self, target_context: Any, stored: tuple[bytes, bytes]) -> Any:
+        """The compiled function from its form in the cache."""
+        checksum, content = stored
+        if hashlib.sha256(content).digest() != checksum:
+            raise ValueError("damaged")
+        return super().rebuild(target_context, pickle.loads(content))
+
+
+class _Cache(FunctionCache):
+    """Numba's cache on disk. A cache that can't be read or written doesn't stop the program."""
+
+    _impl_class = _CheckedResult
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The compiled function for the types of `sig`; None if it must be compiled."""
+        # reading damaged files raises errors of any kind
+        try:
+            result = super().load_overload(sig, target_context)
+        except Exception:
+            # an empty index lets the function be stored again
+            with suppress(Exception):
+                self.flush()
+            return None
+        # processes that write at the same time may exchange the files of two types
+        if result is not None and tuple(result.signature.args) != normalize_signature(sig)[0]:
+            return None
+        return result
+
+    def save_overload(self, sig: Any, result: Any) -> None:
+        """Store a compiled function if the disk allows it."""
+        with suppress(Exception):
+            super().save_overload(sig, result)
 
 
 def _prefetch(_: Any, array: Any, index: Any) -> Any:
@@ -93,10 +154,12 @@ def in_threads(
         Is called with the bounds of a part, in several threads at once.
     size : int
     threads : int
+        There are never more than 4 threads per processor.
     block : int, optional
         Largest number of items in a part. Each thread then gets the same number of parts. By
         default each thread gets one part.
     """
+    threads = number_of_threads(threads)
     parts = max(1, min(threads, size))
     if block is not None:
         parts *= -(-size // (block * parts))
@@ -109,8 +172,13 @@ def in_threads(
         return
     pool = _pool_of(threads)
     futures = [pool.submit(work, start, stop) for start, stop in bounds]
-    for future in futures:
-        future.result()
+    try:
+        for future in futures:
+            future.result()
+    finally:
+        # after an error or a signal, the parts that nobody waits for don't start
+        for future in futures:
+            future.cancel()
 
 
 @cache
@@ -118,9 +186,61 @@ def _pool_of(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="vitrina")
 
 
-# a forked process inherits the pool but not its threads, so it must start its own
+_fork_safe_locks: WeakSet[Any] = WeakSet()
+
+
+def fork_safe_lock() -> threading.Lock:
+    """Return a lock that is free in a forked process.
+
+    The thread that holds a lock doesn't exist in a process forked meanwhile, so an ordinary lock
+    would never be released there. The state that the lock guards may be half-written in the child:
+    its owner must recognise that.
+
+    Returns
+    -------
+    threading.Lock
+        A plain lock, because a signal can't interrupt its ``with`` statement between taking the
+        lock and entering the block.
+    """
+    lock = threading.Lock()
+    _fork_safe_locks.add(lock)
+    return lock
+
+
+def _after_fork() -> None:
+    # the child inherits the pools but not their threads, so it must start its own
+    _pool_of.cache_clear()
+    for lock in _fork_safe_locks:
+        lock._at_fork_reinit()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool_of.cache_clear)
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def number_of_threads(threads: int | None) -> int:
+    """Return how many threads to use.
+
+    Parameters
+    ----------
+    threads : int or None
+        The user's choice; None for one thread per processor.
+
+    Returns
+    -------
+    int
+        At most 4 threads per processor: more only take memory, and the system may not have them.
+
+    Raises
+    ------
+    InputError
+        If `threads` is less than 1.
+    """
+    if threads is None:
+        return default_threads()
+    if threads < 1:
+        raise InputError(f"`threads` is {threads}; it must be 1 or more")
+    return min(threads, _THREADS_PER_PROCESSOR * default_threads())
 
 
 def default_threads() -> int:

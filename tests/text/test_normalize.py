@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitrina.errors import InputError
+from vitrina.text import normalize
 from vitrina.text.normalize import Normalizer, Style, as_titles
 
 STYLES: tuple[Style, ...] = ("default", "paper")
@@ -115,6 +118,74 @@ def test_any_title_is_normalised_once_and_word_by_word(title: str, normalizer: N
     assert accents & set(unicodedata.normalize("NFD", form)) <= kept
     points = "." if normalizer.style == "default" else ""
     assert all(unicodedata.category(c)[0] in "LMN" for c in form if c not in " " + points)
+
+
+MARKS = [char for char in map(chr, range(0x12000)) if unicodedata.combining(char)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.text(st.sampled_from(MARKS), max_size=90) | TITLES, max_size=5).map("".join),
+    st.sampled_from(NORMALIZERS),
+)
+def test_marks_are_limited_once(title: str, normalizer: Normalizer) -> None:
+    (form,) = normalizer([title])
+    assert normalizer([form]) == [form]
+    marks = 0
+    for char in unicodedata.normalize("NFD", form):
+        marks = marks + 1 if unicodedata.combining(char) else 0
+        assert marks <= 30
+
+
+def test_the_limit_of_marks() -> None:
+    (form,) = Normalizer()(["a" + "\u05b0" * 30 + "b" + "\u05b0" * 31 + "c"])
+    assert form == "a" + "\u05b0" * 30 + "b" + "\u05b0" * 30 + "c"
+    # each of these marks decomposes into two
+    (form,) = Normalizer()(["a" + "\u0f73" * 20])
+    assert form == "a" + "\u0f71" * 15 + "\u0f72" * 15
+
+
+@pytest.mark.parametrize("marks", ["\u0301\u0323", "\u05bc\u05b0", "\u0f73", "".join(MARKS)])
+def test_a_title_of_marks_takes_linear_time(marks: str) -> None:
+    title = "a" + marks * (300_000 // len(marks))
+    assert len(title.encode()) > 580_000
+    for normalizer in NORMALIZERS[:2]:
+        start = time.perf_counter()
+        (form,) = normalizer([title])
+        assert len(form) <= 31
+        # a minute and more without the limit
+        assert time.perf_counter() - start < 5
+
+
+def forms_with_and_without_limit(titles: list[str], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    forms = []
+    for limit in (normalize._MAX_MARKS, 10**9):
+        monkeypatch.setattr(normalize, "_MAX_MARKS", limit)
+        forms.append([normalizer(titles) for normalizer in NORMALIZERS[:2]])
+    return forms
+
+
+def test_the_limit_changes_no_title(
+    grocery_titles: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited, unlimited = forms_with_and_without_limit(grocery_titles, monkeypatch)
+    assert limited == unlimited
+
+
+@pytest.mark.shared
+def test_the_limit_changes_no_title_of_any_shop(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles = []
+    for table in sorted(shared.rglob("*.parquet")):
+        # the words in which a limit could matter, once each
+        texts = pl.read_parquet(table).select(pl.col(pl.String))
+        for column in texts.iter_columns():
+            words = column.drop_nulls().unique().str.split(" ").explode().unique()
+            titles += words.filter(words.str.len_chars() > 20).to_list()
+    assert len(titles) > 3_000
+    limited, unlimited = forms_with_and_without_limit(titles, monkeypatch)
+    assert limited == unlimited
 
 
 def not_plain(char: str) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from vitrina.errors import InputError
 from vitrina.ragged import Ragged
 from vitrina.text.words import Words
 
@@ -59,3 +61,16 @@ def test_lengths_are_filled_up() -> None:
     assert lengths.tolist() == [3, 0, 1]
     filled = words.pieces_of(titles, found, np.array([3, 2, 4]), PAD)
     assert [row.tolist() for row in filled] == [[8, 9, 7], [0, 0], [7, 0, 0, 0]]
+
+
+def test_records_beyond_an_index_are_refused() -> None:
+    with pytest.raises(InputError, match=r"^titles: the words of one batch take more than 8 GiB; "):
+        Words.none(2**31)
+
+
+def test_every_table_hashes_in_its_own_way() -> None:
+    words = [bytes([97 + i // 26, 97 + i % 26]) for i in range(600)]
+    rows = Ragged.from_lists([[i] for i in range(600)])
+    tables = [Words.none().with_words(Ragged.from_bytes(words), rows) for _ in range(2)]
+    assert (tables[0].slots != tables[1].slots).any()
+    assert looked_up(tables[0], words) == looked_up(tables[1], words) == [[i] for i in range(600)]

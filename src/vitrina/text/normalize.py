@@ -31,6 +31,10 @@ _ACCENT_BUT_LETTERS = re.compile(
     "(?<!n)\u0303|(?<!и)\u0306|[\u0300-\u0302\u0304\u0305\u0307-\u036f]"
 )
 _POINT_IN_NUMBER = re.compile(r"(?<=\d)[.,](?=\d)")
+# The longest sequence of combining marks in Unicode's stream-safe text format (UAX #15, section
+# 13). No language has longer ones. Sorting marks takes quadratic time, so without a limit a title
+# of 600 kB would take minutes.
+_MAX_MARKS = 30
 _VARIATION_SELECTORS = range(0xFE00, 0xFE10)
 # Titles are joined in batches, because one letter beyond Latin-1 makes Python store every letter of
 # the joined string with more bytes.
@@ -55,8 +59,8 @@ class _Characters(dict[int, str]):
         return text
 
 
-def _separated(char: str) -> str:
-    """The replacement of a character before compatibility decomposition (NFKD).
+def _decomposed(char: str) -> str:
+    """The compatibility decomposition (NFKD) of a character.
 
     Format characters are removed. Characters whose decomposition would merge with the text before
     them become a space or get one: Lego™ is not "legotm", and 3½ is not "31 2".
@@ -64,10 +68,10 @@ def _separated(char: str) -> str:
     if char in "™℠":
         return " "
     if char in "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞⅟":
-        return f" {char}"
+        return unicodedata.normalize("NFKD", f" {char}")
     if unicodedata.category(char) == "Cf":
         return ""
-    return char
+    return unicodedata.normalize("NFKD", char)
 
 
 def _plain(char: str) -> str:
@@ -86,7 +90,7 @@ def _plain(char: str) -> str:
     return " "
 
 
-_SEPARATED = _Characters(_separated)
+_DECOMPOSED = _Characters(_decomposed)
 _PLAIN = _Characters(_plain)
 
 
@@ -104,7 +108,9 @@ class Normalizer:
         a point).
 
     Any Unicode text is allowed. A title without letters and digits becomes the empty string, and so
-    does None. Normalising a normal form does not change it.
+    does None. Normalising a normal form does not change it. The time is proportional to the length
+    of the title: of each sequence of combining marks only the first 30 are kept, the limit of
+    Unicode's stream-safe text format (UAX #15, section 13), which no language exceeds.
 
     Parameters
     ----------
@@ -196,7 +202,9 @@ class Normalizer:
         if raw.isascii():
             text = raw.lower()
         else:
-            text = unicodedata.normalize("NFKD", raw.translate(_SEPARATED)).lower()
+            # the characters are decomposed already, and NFKD only sorts their marks
+            text = _limited_marks(raw.translate(_DECOMPOSED))
+            text = unicodedata.normalize("NFKD", text).lower()
             accent = _ACCENT if self.style == "paper" else _ACCENT_BUT_LETTERS
             text = unicodedata.normalize("NFC", accent.sub("", text))
         # most words consist of ASCII letters and digits, and are now finished
@@ -207,6 +215,20 @@ class Normalizer:
                 text = _POINT_IN_NUMBER.sub("\x00", text)
             text = text.translate(_PLAIN)
         return " ".join(word for word in text.split() if word not in self.stop_words)
+
+
+def _limited_marks(text: str) -> str:
+    """Drop the combining marks (non-starters) after the 30th of each sequence."""
+    if len(text) <= _MAX_MARKS:
+        return text
+    classes = [*map(unicodedata.combining, text)]
+    kept = []
+    marks = 0
+    for char, combining_class in zip(text, classes, strict=True):
+        marks = marks + 1 if combining_class else 0
+        if marks <= _MAX_MARKS:
+            kept.append(char)
+    return "".join(kept)
 
 
 def as_titles(column: Any) -> list[str | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
 from collections.abc import Iterable
 from itertools import chain
 from typing import Any
@@ -11,10 +10,11 @@ from typing import Any
 import numpy as np
 import sentencepiece
 
+from vitrina.compiled import fork_safe_lock
 from vitrina.errors import InputError
 from vitrina.ragged import Ragged, offsets_of
 from vitrina.text.normalize import Normalizer, as_utf8
-from vitrina.text.words import Words
+from vitrina.text.words import Words, size_of_records
 
 PAD = 0
 """Id of the piece that fills up short titles."""
@@ -23,7 +23,6 @@ UNKNOWN = 1
 MIN_PIECES = 5
 """Width of the widest convolution; shorter titles are filled up to it with `PAD`."""
 
-_WORDS_KEPT = 1_000_000
 _BATCH_TITLES = 16_384
 _LONGEST_PIECE = 16
 
@@ -33,8 +32,11 @@ class TitleTokenizer:
 
     Pieces never cross a space, so the pieces of a title are those of its words, one word after the
     other. Words follow Zipf's law: most words of a batch have been seen before. Each distinct word
-    is normalised and encoded once, and its pieces are stored. Several threads may share a
-    tokenizer.
+    is normalised and encoded once, and its pieces are stored. The store holds up to half a million
+    words in at most 40 MiB. When it is full, the tokenizer forgets all words and starts anew.
+
+    Several threads may share a tokenizer. It stays usable in a forked process, and after an
+    exception that a signal raised anywhere in a call.
 
     Parameters
     ----------
@@ -58,8 +60,11 @@ class TitleTokenizer:
         except RuntimeError as error:
             raise InputError(f"tokenizer: not a SentencePiece model ({error})") from None
         # guards writers; reads are lock-free
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
         self._words = Words.none()
+        # False while the words grow. If a signal or a fork interrupts that, it stays False: the
+        # words can still be read, but the next ones are stored in a new table.
+        self._can_grow = True
 
     @classmethod
     def train(
@@ -143,8 +148,8 @@ class TitleTokenizer:
     def pieces_of(self, titles: Ragged) -> Ragged:
         """Split titles given as UTF-8 into pieces.
 
-        The words of one call are all stored, whatever their number, so callers must limit the
-        number of titles.
+        The memory that a call needs is proportional to its bytes, so callers must limit the number
+        of titles.
 
         Parameters
         ----------
@@ -171,18 +176,32 @@ class TitleTokenizer:
     def _learn(self, titles: Ragged) -> Words:
         """Store the unknown words of these titles, and return a table that knows all of them."""
         with self._lock:
-            # a full table is replaced by an empty one
-            known = self._words if len(self._words) <= _WORDS_KEPT else Words.none()
-            # looked up again, because another thread may have changed the table meanwhile
-            _, lengths = known.look_up(titles)
-            candidates: set[bytes] = set()
-            for row in np.flatnonzero(lengths < 0).tolist():
-                candidates.update(titles[row].tobytes().split())
-            words = list(candidates)
-            _, lengths = known.look_up(Ragged.from_bytes(words))
-            new = [words[row] for row in np.flatnonzero(lengths < 0).tolist()]
-            self._words = known.with_words(Ragged.from_bytes(new), self._encoded(new))
+            known = self._words if self._can_grow else Words.none()
+            keys, pieces = self._unknown_words(known, titles)
+            size = size_of_records(keys, pieces)
+            if not known.has_room(len(keys), size):
+                # starting anew takes less time than moving the words to a larger table
+                known = Words.none()
+                keys, pieces = self._unknown_words(known, titles)
+                size = size_of_records(keys, pieces)
+            if not known.has_room(len(keys), size):
+                # a table for this call alone keeps the memory bounded
+                return Words.none(size).with_words(keys, pieces)
+            self._can_grow = False
+            self._words = known.with_words(keys, pieces)
+            self._can_grow = True
             return self._words
+
+    def _unknown_words(self, known: Words, titles: Ragged) -> tuple[Ragged, Ragged]:
+        """The words of titles that a table doesn't have, in UTF-8, and their pieces."""
+        _, lengths = known.look_up(titles)
+        candidates: set[bytes] = set()
+        for row in np.flatnonzero(lengths < 0).tolist():
+            candidates.update(titles[row].tobytes().split())
+        words = list(candidates)
+        _, lengths = known.look_up(Ragged.from_bytes(words))
+        new = [words[row] for row in np.flatnonzero(lengths < 0).tolist()]
+        return Ragged.from_bytes(new), self._encoded(new)
 
     def _encoded(self, raw_words: list[bytes]) -> Ragged:
         """Pieces of raw words; each distinct normal form is encoded once."""
