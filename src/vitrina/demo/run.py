@@ -21,7 +21,7 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from vitrina._version import installed_versions
-from vitrina.compiled import default_threads
+from vitrina.compiled import number_of_threads
 from vitrina.data.catalogue import Catalogue, read_catalogue
 from vitrina.data.sessions import Sessions, sessionize
 from vitrina.data.sources import completejourney_tables, load_public_dataset
@@ -332,7 +332,7 @@ def evaluate_encoder(
             FrozenEncoder(name="random", folder=cache, saved=encoder, untrained=True),
             BagOfWords(name="bag of words"),
         ]
-        workers = threads or default_threads()
+        workers = number_of_threads(threads)
         runner = CellRunner(cache, tasks(products), SIZES, REPEATS, seed, workers, quiet)
         cells = runner.run(models, "test")
     return summarise(cells).filter(metric="auc")

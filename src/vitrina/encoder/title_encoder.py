@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from vitrina.compiled import default_threads, in_threads
+from vitrina.compiled import in_threads, number_of_threads
 from vitrina.encoder.weights import EncoderWeights
 from vitrina.errors import InputError
 from vitrina.text.normalize import as_utf8
@@ -124,7 +124,8 @@ class TitleEncoder:
             pieces = weights.tokenizer.pieces_of(text.part(start, stop))
             table.encode_into(pieces, out[start:stop])
 
-        in_threads(encode_block, len(text), self.threads or default_threads(), _BLOCK_TITLES)
+        threads = number_of_threads(self.threads)
+        in_threads(encode_block, len(text), threads, _BLOCK_TITLES)
         return out
 
     def fit(self, titles: Any = None, y: Any = None) -> TitleEncoder:

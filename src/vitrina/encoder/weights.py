@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,11 +14,21 @@ import numpy.typing as npt
 import safetensors.numpy
 
 from vitrina._version import __version__
-from vitrina.compiled import default_threads
+from vitrina.compiled import default_threads, fork_safe_lock
 from vitrina.encoder.kernels import BLOCKS, WIDTHS, Table
 from vitrina.errors import InputError, error_prefix
 from vitrina.files import atomic_path, refuse_existing
-from vitrina.sealed import MIB, ArraySpec, FolderKind, SealedFolder, require, seal
+from vitrina.sealed import (
+    MIB,
+    ArraySpec,
+    FolderKind,
+    SealedFolder,
+    parse_json,
+    require,
+    seal,
+    shown,
+)
+from vitrina.text.model_file import check_model
 from vitrina.text.normalize import Normalizer, Style
 from vitrina.text.tokenizer import TitleTokenizer
 
@@ -28,20 +37,29 @@ ENCODER = FolderKind(
     format_version=1,
     files={
         "config.json": 16 * MIB,
-        "model.safetensors": 2048 * MIB,
-        "table.safetensors": 1024 * MIB,  # the first encoders were saved without it
-        "tokenizer.model": 64 * MIB,
-        "training.jsonl": 256 * MIB,
+        "model.safetensors": 1024 * MIB,
+        "table.safetensors": 512 * MIB,  # the first encoders were saved without it
+        "tokenizer.model": 16 * MIB,
+        "training.jsonl": 64 * MIB,
     },
     required=frozenset(("config.json", "model.safetensors", "tokenizer.model")),
 )
-"""The folder of an encoder. It holds the default sizes 30 times."""
+"""The folder of an encoder. The default sizes need a tenth of these limits, or less."""
 
 KIND = ENCODER.name
 FORMAT_VERSION = ENCODER.format_version
 
-_LARGEST_SIZE = 1 << 16
-"""Of the embeddings, and of the filters of a width: numbers in a config are checked against it."""
+_MAX_DIM = 16_384
+_MAX_FILTERS = 1_024
+"""Filters of each width. A batch of 16,384 vectors then takes 256 MiB at most."""
+
+_MAX_COMPUTED = 1 << 27
+"""Numbers of a table that isn't stored: computing it takes 640 MiB at most."""
+
+_MAX_STOP_WORDS = 100_000
+_LONGEST_STOP_WORD = 200
+_CARD_ROWS = 100
+_CARD_LETTERS = 2_000
 
 _BLOCK_ROWS = 1024
 """Rows of the table that are computed in one matrix product."""
@@ -69,7 +87,8 @@ class EncoderWeights:
     Raises
     ------
     InputError
-        If the shapes of the arrays and the size of the vocabulary don't fit together.
+        If the shapes of the arrays and the size of the vocabulary don't fit together, or if they
+        are too large to be saved.
     """
 
     def __init__(
@@ -82,6 +101,7 @@ class EncoderWeights:
     ) -> None:
         pieces, dim = embeddings.shape
         width = filters.shape[1]
+        _check_sizes(pieces, dim, width // BLOCKS)
         representation = width // BLOCKS * len(WIDTHS)
         # The compiled kernels read the arrays without checking bounds.
         fits = (
@@ -100,7 +120,8 @@ class EncoderWeights:
         self.bias = bias
         self.tokenizer = tokenizer
         self.training: dict[str, Any] = dict(training or {})
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
+        self._tables: dict[str, Table] = {}
 
     def __repr__(self) -> str:
         pieces, dim = self.embeddings.shape
@@ -145,14 +166,14 @@ class EncoderWeights:
         if dtype not in ("float32", "int8"):
             raise InputError(f"`table` is '{dtype}'; it must be float32 or int8")
         with self._lock:
-            return self._float32 if dtype == "float32" else self._int8
+            if "float32" not in self._tables and dtype not in self._tables:
+                self._tables["float32"] = self._project()
+            if dtype not in self._tables:
+                self._tables["int8"] = self._tables["float32"].quantized()
+            return self._tables[dtype]
 
-    @cached_property
-    def _int8(self) -> Table:
-        return self._float32.quantized()
-
-    @cached_property
-    def _float32(self) -> Table:
+    def _project(self) -> Table:
+        """Multiply the embeddings by the filters."""
         from threadpoolctl import threadpool_limits
 
         # Each block has a fixed size and runs on one BLAS thread, so that the sums, and with them
@@ -212,8 +233,12 @@ class EncoderWeights:
             "normalization": self.tokenizer.normalizer.settings(),
             "training": self.training,
         }
-        text = json.dumps(config, indent=1, ensure_ascii=False)
-        (folder / "config.json").write_text(text + "\n", "utf-8")
+        # Half a surrogate pair, as in the name of a file that isn't UTF-8, becomes a JSON escape.
+        text = json.dumps(config, indent=1, ensure_ascii=False) + "\n"
+        data = text.encode("utf-8", "backslashreplace")
+        # what can't be loaded is not saved
+        _stored_normalizer(parse_json(data, Path("config.json")), Path("config.json"))
+        (folder / "config.json").write_bytes(data)
 
         card = self.model_card()
         if findings:
@@ -245,8 +270,8 @@ class EncoderWeights:
         ]
         if self.training:
             lines += ["## Training", "", "| item | value |", "|---|---|"]
-            for name, value in self.training.items():
-                lines.append(f"| {_spaced(name)} | {_table_cell(value)} |")
+            for name, value in islice(self.training.items(), _CARD_ROWS):
+                lines.append(f"| {_markdown(_spaced(name))} | {_markdown(_as_text(value))} |")
         else:
             lines.append("It has not been trained: its weights are random.")
         return "\n".join([*lines, ""])
@@ -273,8 +298,8 @@ class EncoderWeights:
         where = folder.folder / "config.json"
         normalizer = _stored_normalizer(config, where)
         training = require(config, "training", _is_object, "an object", where)
-        tokenizer = TitleTokenizer(folder.read("tokenizer.model"), normalizer)
         dim, filters = _stored_sizes(config, where)
+        tokenizer = _stored_tokenizer(folder, normalizer)
         arrays = folder.arrays(
             "model.safetensors",
             {
@@ -285,7 +310,13 @@ class EncoderWeights:
         )
         weights = cls(arrays["embeddings"], arrays["filters"], arrays["bias"], tokenizer, training)
         # The first encoders were saved without their table; it is computed when needed.
-        if "table.safetensors" in folder:
+        if "table.safetensors" not in folder:
+            if len(tokenizer) * BLOCKS * filters > _MAX_COMPUTED:
+                raise InputError(
+                    f"{folder.folder / 'table.safetensors'}: is missing, and too large to be "
+                    f"computed; copy or save the {KIND} again"
+                )
+        else:
             table = folder.arrays(
                 "table.safetensors",
                 {
@@ -293,46 +324,89 @@ class EncoderWeights:
                     "scale": ArraySpec(np.float32, (len(WIDTHS) * filters,), smallest=0),
                 },
             )
-            weights._int8 = Table(table["values"], table["scale"], weights.bias)
+            weights._tables["int8"] = Table(table["values"], table["scale"], weights.bias)
         return weights
+
+
+def _check_sizes(pieces: int, dim: int, filters: int) -> None:
+    """Raise an error for an encoder that would be too large to be loaded again."""
+    numbers = pieces * dim + (dim * BLOCKS + len(WIDTHS)) * filters
+    limits = ENCODER.files
+    fits = (
+        dim <= _MAX_DIM
+        and filters <= _MAX_FILTERS
+        and 4 * numbers + MIB <= limits["model.safetensors"]
+        and pieces * BLOCKS * filters + MIB <= limits["table.safetensors"]
+    )
+    if not fits:
+        raise InputError(
+            f"encoder: {pieces:,} pieces of {dim:,} dimensions with {filters:,} filters of each "
+            f"width are too large (at most {_MAX_DIM:,} dimensions, {_MAX_FILTERS:,} filters, "
+            f"{limits['model.safetensors'] // MIB:,} MiB of weights and "
+            f"{limits['table.safetensors'] // MIB:,} MiB of table); set a smaller `vocab_size`, "
+            "`dim` or `filters`"
+        )
 
 
 def _is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
 
+def _stored_tokenizer(folder: SealedFolder, normalizer: Normalizer) -> TitleTokenizer:
+    """Return the tokenizer in a folder; SentencePiece reads it only after it was checked."""
+    model = folder.read("tokenizer.model")
+    try:
+        check_model(model)
+        return TitleTokenizer(model, normalizer)
+    except InputError:
+        reason = "is not a SentencePiece model"  # its own message may quote the file
+    except ValueError as error:
+        reason = str(error)
+    raise InputError(
+        f"{folder.folder / 'tokenizer.model'}: {reason}; copy or save the {KIND} again"
+    )
+
+
 def _stored_sizes(config: Mapping[str, Any], where: Path) -> tuple[int, int]:
     """Return the dimensions of the embeddings and the filters of each width from config.json."""
 
-    def is_size(value: Any) -> bool:
-        return type(value) is int and 1 <= value <= _LARGEST_SIZE
+    def is_size(most: int) -> Callable[[Any], bool]:
+        return lambda value: type(value) is int and 1 <= value <= most
 
     model = require(config, "model", _is_object, "an object", where)
     require(model, "widths", lambda widths: widths == list(WIDTHS), f"{list(WIDTHS)}", where)
-    expected = f"a whole number from 1 to {_LARGEST_SIZE:,}"
-    dim = require(model, "dim", is_size, expected, where)
-    filters = require(model, "filters", is_size, expected, where)
+    expected = "a whole number from 1 to"
+    dim = require(model, "dim", is_size(_MAX_DIM), f"{expected} {_MAX_DIM:,}", where)
+    filters = require(
+        model, "filters", is_size(_MAX_FILTERS), f"{expected} {_MAX_FILTERS:,}", where
+    )
     return dim, filters
 
 
 def _stored_normalizer(config: Mapping[str, Any], where: Path) -> Normalizer:
     """Return the normaliser that config.json describes."""
 
+    def is_language(value: Any) -> bool:
+        # `Normalizer` knows the languages; a wrong one is shown in its message
+        return value is None or (isinstance(value, str) and shown(value, 40) == value)
+
     def is_word_list(value: Any) -> bool:
-        return isinstance(value, list) and all(isinstance(word, str) for word in value)
+        if not isinstance(value, list) or len(value) > _MAX_STOP_WORDS:
+            return False
+        return all(isinstance(word, str) and len(word) <= _LONGEST_STOP_WORD for word in value)
 
     settings = require(config, "normalization", _is_object, "an object", where)
-    language = require(
-        settings,
-        "language",
-        lambda value: value is None or isinstance(value, str),
-        "text or null",
-        where,
-    )
+    language = require(settings, "language", is_language, "the name of a language or null", where)
     style = require(
         settings, "style", lambda value: value in get_args(Style), "default or paper", where
     )
-    stop_words = require(settings, "stop_words", is_word_list, "a list of words", where)
+    stop_words = require(
+        settings,
+        "stop_words",
+        is_word_list,
+        f"a list of at most {_MAX_STOP_WORDS:,} words of at most {_LONGEST_STOP_WORD} letters",
+        where,
+    )
     with error_prefix(str(where)):
         return Normalizer(language, style, stop_words=stop_words)
 
@@ -341,11 +415,19 @@ def _spaced(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _table_cell(value: Any) -> str:
+def _as_text(value: Any) -> str:
     """Format a value of the training record for the model card; a dictionary becomes a list."""
     if not isinstance(value, dict):
         return str(value)
     return ", ".join(f"{_spaced(key)} {part}" for key, part in value.items())
+
+
+def _markdown(text: str) -> str:
+    """Text in a cell of the model card: no control characters, further cells, tags or links."""
+    cell = shown(text, _CARD_LETTERS)
+    for mark, escaped in (("|", r"\|"), ("<", r"\<"), ("](", r"]\(")):
+        cell = cell.replace(mark, escaped)
+    return cell
 
 
 def initial_weights(
@@ -374,7 +456,13 @@ def initial_weights(
     Returns
     -------
     EncoderWeights
+
+    Raises
+    ------
+    InputError
+        If the encoder would be too large to be saved.
     """
+    _check_sizes(len(tokenizer), dim, filters)
     rng = np.random.default_rng(seed)
     embeddings = rng.standard_normal((len(tokenizer), dim), np.float32) * np.float32(embedding_std)
     blocks = []

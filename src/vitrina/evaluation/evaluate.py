@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from vitrina.compiled import default_threads
+from vitrina.compiled import number_of_threads
 from vitrina.encoder.weights import EncoderWeights
 from vitrina.errors import InputError, MissingExtraError
 from vitrina.evaluation.model import Model, VectorModel
@@ -127,7 +127,7 @@ def evaluate(
 
     # train and evaluate: this takes nearly all the time
     runner = CellRunner(
-        context.folder, tasks, sizes, subsamples, seed, threads or default_threads(), quiet
+        context.folder, tasks, sizes, subsamples, seed, number_of_threads(threads), quiet
     )
     results: list[pl.DataFrame] = []
     notes = _notes(tasks, bool(shops), quick)
