@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo report test bench clean
+.PHONY: setup demo report test fuzz bench clean
 
 setup: $(STAMP)
 
@@ -23,10 +23,14 @@ report: $(STAMP)
 	$(BIN)/python benchmarks/offline_models.py build/models
 	$(BIN)/python benchmarks/prepare.py ../shared/data build/tables
 	$(BIN)/vitrina evaluate benchmarks/tasks.toml --out build/report --resume --alphas 0,0.1,0.5,0.9,1 \
-		--baselines encoder encoder-alone paper random simclr bag-of-words tf-idf fasttext fasttext-autotune 'text-cnn[max_subsamples=1]' \
+		--baselines encoder encoder-alone paper random simclr bag-of-words tf-idf tf-idf-ngrams lsa \
+		fasttext fasttext-autotune 'text-cnn[max_subsamples=1]' \
 		prod2vec meta-prod2vec transformer:build/models/multilingual-e5-small \
 		transformer-mean:build/models/multilingual-e5-small transformer:build/models/all-MiniLM-L6-v2 \
 		transformer-mean:build/models/all-MiniLM-L6-v2 model2vec:build/models/model2vec-all-MiniLM-L6-v2 \
+		transformer-mean-words:build/models/multilingual-e5-small \
+		transformer-mean-words:build/models/all-MiniLM-L6-v2 \
+		model2vec-words:build/models/model2vec-all-MiniLM-L6-v2 \
 		'setfit[max_subsamples=1]:build/models/all-MiniLM-L6-v2'
 	mkdir -p docs/results
 	cp build/report/results.md build/report/results.csv build/report/figure2.png build/report/figure3.png docs/results/
@@ -36,6 +40,11 @@ test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# The long form of tests/fuzz; FUZZ_SEED=n repeats the cases of a run that printed this seed.
+fuzz: MINUTES ?= 12
+fuzz: $(STAMP)
+	FUZZ_MINUTES=$(MINUTES) $(BIN)/pytest -s tests/fuzz/test_fuzz.py
 
 # The short forms; each script alone measures in full.
 bench: $(STAMP)

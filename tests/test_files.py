@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +79,162 @@ def test_an_error_leaves_the_old_content_and_nothing_else(
     assert entries(tmp_path) == (["out"] if old else [])
     if old:
         assert text_of(path) == "old"
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from vitrina import files
+def die(*arguments):
+    os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[2] == "new":  # after the old content was moved away
+    pathlib.Path.replace = die
+with files.atomic_path(pathlib.Path(sys.argv[1])) as path:
+    path.mkdir()
+    (path / "inside").write_text("half")
+    if sys.argv[2] == "writing":
+        die()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="leftovers are recognised by POSIX's locks")
+@pytest.mark.parametrize("old", [None, "file", "folder"])
+@pytest.mark.parametrize("moment", ["writing", "new"])
+def test_the_next_run_removes_what_a_killed_one_left(
+    tmp_path: Path, old: str | None, moment: str
+) -> None:
+    path = tmp_path / "out"
+    if old:
+        write(path, old, "old")
+    ran = subprocess.run([sys.executable, "-c", KILLED, path, moment], check=False)
+    assert ran.returncode == -signal.SIGKILL
+    assert len(entries(tmp_path)) == (1 if old is None or moment == "new" else 2)
+
+    def fail() -> None:
+        with atomic_path(path):
+            raise RuntimeError
+
+    # the next run puts the old content back, whatever becomes of its own
+    with pytest.raises(RuntimeError):
+        fail()
+    assert entries(tmp_path) == (["out"] if old else [])
+    if old:
+        assert text_of(path) == "old"
+    write(path, "folder", "new")
+    assert entries(tmp_path) == ["out"]
+
+
+def test_only_leftovers_are_removed(tmp_path: Path) -> None:
+    others = [".out.abcdefgh.partial", ".out.abc.partial", ".put.abcdefgh.partial", "linked"]
+    for name in others:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "thesis").write_text("years of work")
+    (tmp_path / ".out.12345678.partial").symlink_to(tmp_path / "linked")
+    (tmp_path / ".out.87654321.partial").write_text("a file")
+    before = entries(tmp_path)
+    write(tmp_path / "out", "file", "new")
+    assert entries(tmp_path) == sorted([*before, "out"])
+    assert (tmp_path / "linked" / "thesis").exists()
+
+
+def test_an_output_that_is_being_written_is_no_leftover(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    with atomic_path(path) as temporary:
+        temporary.write_text("first")
+        write(path, "file", "second")
+        assert temporary.exists()
+        assert text_of(path) == "second"
+    assert text_of(path) == "first"
+    assert entries(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("new", ["file", "folder"])
+@pytest.mark.parametrize("other", ["file", "folder", "link"])
+def test_what_was_put_there_meanwhile_stays(tmp_path: Path, new: str, other: str) -> None:
+    path = tmp_path / "out"
+    kind = "shelf" if new == "folder" else None
+
+    def write_slowly(force: bool) -> None:
+        with atomic_path(path, force=force, kind=kind) as temporary:
+            (temporary.mkdir if new == "folder" else temporary.touch)()
+            if other == "link":
+                path.symlink_to("nowhere")
+            else:
+                write(path, other, "other")
+
+    with pytest.raises(InputError) as error:
+        write_slowly(force=False)
+    assert one_line(error).startswith(f"{path}: exists already")
+    assert entries(tmp_path) == ["out"]
+    if other == "link":
+        return
+    assert text_of(path) == "other"
+    path.unlink() if other == "file" else shutil.rmtree(path)
+    if new == other == "file":
+        write_slowly(force=True)
+        assert text_of(path) == ""
+    else:
+        with pytest.raises(InputError):
+            write_slowly(force=True)
+        assert text_of(path) == "other"
+    assert entries(tmp_path) == ["out"]
+
+
+RACE = """
+import pathlib, sys
+from vitrina.files import InputError, atomic_path
+path, kind = pathlib.Path(sys.argv[1]), sys.argv[2] or None
+for number in range(int(sys.argv[3])):
+    try:
+        with atomic_path(path.with_name(f"out{number}"), force=False, kind=kind) as temporary:
+            if kind:
+                temporary.mkdir()
+                temporary /= "inside"
+            temporary.write_text(sys.argv[4])
+            print("ready", flush=True)
+            sys.stdin.readline()
+        print("won", flush=True)
+    except InputError as error:
+        print(error, flush=True)
+"""
+
+
+@pytest.mark.parametrize("kind", ["", "shelf"])
+@pytest.mark.parametrize("links", [True, False])
+def test_one_of_several_processes_wins(tmp_path: Path, kind: str, links: bool) -> None:
+    rounds, program = 20, RACE
+    if not links:
+        program = "import os\ndef refuse(*a): raise PermissionError(1, 'no links')\n"
+        program += "os.link = refuse\n" + RACE
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, tmp_path / "out", kind, str(rounds), str(number)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(3)
+    ]
+
+    def lines() -> list[str]:
+        return [process.stdout.readline() for process in processes if process.stdout]
+
+    for number in range(rounds):
+        # all have written their output before the first is renamed
+        assert lines() == ["ready\n"] * 3
+        for process in processes:
+            assert process.stdin
+            process.stdin.write("\n")
+            process.stdin.flush()
+        results = lines()
+        winners = [i for i, result in enumerate(results) if result == "won\n"]
+        if links or kind:
+            assert len(winners) == 1
+            assert text_of(tmp_path / f"out{number}") == str(winners[0])
+        assert len(winners) >= 1
+        assert sum("exists already" in result for result in results) == 3 - len(winners)
+    for process in processes:
+        process.communicate()
+    assert entries(tmp_path) == sorted(f"out{number}" for number in range(rounds))
 
 
 def test_an_old_folder_comes_back_when_the_new_one_can_not_be_moved_in(tmp_path: Path) -> None:

@@ -199,7 +199,16 @@ def test_entries_of_a_manifest_that_are_no_entries(sealed: Path, entry: Any) -> 
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 100_000, '{"a":' * 100_000, "NaN", '{"a": NaN}', "1" * 10_000, "[]", "\udcff"]
+    "text",
+    [
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        '{"a":' + "[" * 32 + "]" * 32 + "}",
+        "NaN",
+        "1" * 10_000,
+        "[]",
+        "\udcff",
+    ],
 )
 def test_json_that_is_no_object(sealed: Path, text: str) -> None:
     (sealed / "a.txt").write_bytes(text.encode("utf-8", "surrogateescape"))

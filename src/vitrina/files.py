@@ -8,16 +8,22 @@ import json
 import os
 import re
 import shutil
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import get_ident
 from typing import Any
 
 from vitrina.errors import InputError
 from vitrina.sealed import MANIFEST, kind_of
 
+if sys.platform != "win32":
+    import fcntl
+
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_EXISTS = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _NOT_WRITABLE = (
     errno.EACCES,
     errno.EPERM,
@@ -26,6 +32,9 @@ _NOT_WRITABLE = (
     errno.ENOTDIR,
     errno.ENAMETOOLONG,
 )
+
+# an output NAME is written in a folder .NAME.XXXXXXXX.partial, next to what it replaces
+_SUFFIX = ".partial"
 
 
 def refuse_existing(path: Path, force: bool, kind: str | None = None) -> None:
@@ -49,16 +58,18 @@ def refuse_existing(path: Path, force: bool, kind: str | None = None) -> None:
         If `path` has no name, exists and may not be replaced, or has a file as a parent.
     """
     require_name(path)
-    is_free = not path.exists() or (kind is not None and _is_empty_folder(path))
+    is_free = not os.path.lexists(path) or (kind is not None and _is_empty_folder(path))
     if not is_free and not force:
-        raise InputError(
-            f"{path}: exists already; choose another path, or set `force` to replace it"
-        )
+        raise InputError(_exists_already(path))
     if kind is not None:
         _require_replaceable_folder(path, kind)
     elif path.is_dir():
         raise InputError(f"{path}: is a folder, which a file can't replace; choose another path")
     _require_folder_above(path)
+
+
+def _exists_already(path: Path) -> str:
+    return f"{path}: exists already; choose another path, or set `force` to replace it"
 
 
 def _is_empty_folder(path: Path) -> bool:
@@ -102,16 +113,25 @@ def require_name(path: Path) -> None:
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path next to `path`, and rename it to `path` on success.
+def atomic_path(
+    path: Path, *, force: bool | None = None, kind: str | None = None
+) -> Iterator[Path]:
+    """Yield a temporary path, and rename it to `path` on success.
 
-    The caller creates a file or a folder at the temporary path. On any error it is removed, and
-    `path` stays as it was.
+    The caller creates a file or a folder at the temporary path. It lies in a hidden folder next to
+    `path`. On any error it is removed, and `path` stays as it was. Hidden folders of processes that
+    were killed while they wrote to the same `path` are removed too.
 
     Parameters
     ----------
     path : Path
-        The file or folder to write. It is replaced if it exists; missing parents are created.
+        The file or folder to write; missing parents are created.
+    force : bool, optional
+        Whether an existing output may be replaced, by the rules of `refuse_existing`. They are
+        checked just before the rename, because something may have been put there since the caller
+        checked them. By default anything at `path` is replaced.
+    kind : str, optional
+        Kind of the folder to be written, if `force` is given. By default a file is to be written.
 
     Yields
     ------
@@ -121,15 +141,21 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises
     ------
     InputError
-        If the disk is full or `path` can't be written.
+        If the disk is full, or `path` can't be written or may not be replaced.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove(temporary)
-        yield temporary
-        _flush(temporary)
-        _replace(path, temporary)
+        _remove_leftovers(path)
+        with _work_folder(path) as work:
+            temporary = work / path.name
+            yield temporary
+            _flush(temporary)
+            if force is False:
+                _move_or_refuse(path, temporary)
+            else:
+                if force:
+                    refuse_existing(path, force, kind)
+                _replace(path, temporary, _old_content(work, path))
     except InputError:
         raise
     except Exception as error:
@@ -137,10 +163,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
         if message is None:
             raise
         raise InputError(f"{path}: {message}") from error
-    finally:
-        # a failed clean-up must not hide the error that came first
-        with suppress(OSError):
-            _remove(temporary)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -167,32 +189,134 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Delete a file, a link or a whole folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
 
-def _replace(path: Path, new: Path) -> None:
+@contextmanager
+def _work_folder(path: Path) -> Iterator[Path]:
+    """Create a hidden folder next to `path`, locked while the context is open, and remove it.
+
+    The lock tells other processes that the folder is in use. The system releases it when the
+    process ends, however that happens.
+    """
+    while True:
+        work = Path(tempfile.mkdtemp(_SUFFIX, f".{path.name}.", path.parent))
+        lock = _lock(work, wait=True)
+        if work.exists():
+            break
+        # another process took the new folder for a leftover, before it was locked
+        _unlock(lock)
+    try:
+        yield work
+    finally:
+        # a failed clean-up must not hide the error that came first
+        with suppress(OSError):
+            _remove_work_folder(work, path)
+        _unlock(lock)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove the hidden folders of processes that were killed while they wrote to `path`."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}{re.escape(_SUFFIX)}")
+    with suppress(OSError):  # leftovers do no harm
+        for entry in os.scandir(path.parent):
+            if name.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
+                _remove_leftover(Path(entry.path), path)
+
+
+def _remove_leftover(work: Path, path: Path) -> None:
+    # somebody else's folder may have such a name, but not such a content
+    if not {part.name for part in work.iterdir()} <= {path.name, _old_content(work, path).name}:
+        return
+    lock = _lock(work, wait=False)
+    if lock is None:
+        return
+    try:
+        _remove_work_folder(work, path)
+    finally:
+        _unlock(lock)
+
+
+def _remove_work_folder(work: Path, path: Path) -> None:
+    """Remove a hidden folder, and move the old content back if nothing has replaced it."""
+    old = _old_content(work, path)
+    if os.path.lexists(old) and not os.path.lexists(path):
+        _move_to_free(path, old)
+    remove(work)
+
+
+def _old_content(work: Path, path: Path) -> Path:
+    """Where the old content of `path` is moved to, while it is replaced."""
+    return work / f"{path.name}.old"
+
+
+def _lock(folder: Path, *, wait: bool) -> int | None:
+    """Lock a folder against other processes, and return the descriptor that holds the lock.
+
+    None if another process holds it, or if the system or the file system has no such locks. Then
+    nobody can tell whether a folder is in use, and leftovers stay.
+    """
+    if sys.platform == "win32":
+        return None
+    descriptor = None
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        _unlock(descriptor)
+        return None
+    return descriptor
+
+
+def _unlock(lock: int | None) -> None:
+    if lock is not None:
+        os.close(lock)
+
+
+def _move_or_refuse(path: Path, new: Path) -> None:
+    """Rename `new` to `path`. If something was put there meanwhile, leave it and raise InputError.
+
+    Of several processes that do this at once, one succeeds.
+    """
+    try:
+        _move_to_free(path, new)
+    except OSError as error:
+        if error.errno not in _EXISTS:
+            raise
+        raise InputError(_exists_already(path)) from None
+
+
+def _move_to_free(path: Path, new: Path) -> None:
+    """Rename `new` to `path`; an OSError says that `path` is not free."""
+    if new.is_dir():
+        new.rename(path)  # a folder replaces nothing but an empty folder
+        return
+    try:
+        os.link(new, path)  # unlike a rename, a link never replaces
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        new.rename(path)
+    else:
+        new.unlink()
+
+
+def _replace(path: Path, new: Path, old: Path) -> None:
     """Rename `new` to `path`, replacing what is there.
 
-    After a crash at any moment, either the old or the new content is still complete. If the crash
-    comes between the two renames of a folder, the old folder remains under its hidden name.
+    A rename can't replace a folder: the old one is moved to `old` first. After a crash at any
+    moment, either the old or the new content is still complete.
     """
-    replaces_folder = os.path.lexists(path) and (path.is_dir() or new.is_dir())
-    if not replaces_folder:
-        new.replace(path)
-        return
-    # a rename can't replace a folder, so the old one is moved out of the way first
-    old = new.with_suffix(".old")
-    path.rename(old)
-    try:
-        new.replace(path)
-    except BaseException:
-        old.rename(path)
-        raise
-    _remove(old)
+    if os.path.lexists(path) and (path.is_dir() or new.is_dir()):
+        path.rename(old)
+    new.replace(path)
 
 
 def _flush(path: Path) -> None:

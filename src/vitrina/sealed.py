@@ -13,6 +13,7 @@ import json
 import math
 import mmap
 import os
+import reprlib
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,10 @@ MIB = 1 << 20
 
 _MANIFEST_BYTES = 1 * MIB
 _HEADER_BYTES = 1 * MIB
+_LONGEST_KIND = 80
+_MAX_RANK = 4
+_LARGEST_VERSION = 1_000_000
+_MAX_DEPTH = 32  # of lists and objects in JSON; deeper ones overflow the stack of later steps
 _LARGEST_NUMBER = 1e6  # sums of products of such weights are finite in float32
 _CHUNK = 1 << 22
 
@@ -91,16 +96,24 @@ def seal(folder: Path, kind: FolderKind) -> None:
     folder : Path
         It holds nothing but files that `kind` knows, and model cards.
     kind : FolderKind
+
+    Raises
+    ------
+    InputError
+        If a file is larger than `kind` allows.
     """
     files = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and path.name != NOT_SEALED and name != MANIFEST:
             assert name in kind.files, name
-            files[name] = {
-                "bytes": path.stat().st_size,
-                "sha256": _digest(path),
-            }
+            size = path.stat().st_size
+            if size > kind.files[name]:  # it could not be loaded
+                raise InputError(
+                    f"{name}: has {size:,} bytes, more than the {kind.files[name]:,} that this "
+                    f"file of a {kind.name} may have"
+                )
+            files[name] = {"bytes": size, "sha256": _digest(path)}
     manifest = {"kind": kind.name, "format_version": kind.format_version, "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
 
@@ -142,11 +155,15 @@ class SealedFolder:
         self._content: dict[str, bytes | mmap.mmap] = {}
         for name, expected in listed.items():
             if name not in kind.files:
-                shown = repr(name[:80])
                 raise InputError(
-                    f"{folder}: the manifest lists {shown}, which no {kind.name} has; save it again"
+                    f"{folder}: the manifest lists '{shown(name)}', which no {kind.name} has; "
+                    "save it again"
                 )
-            self._content[name] = self._checked(name, expected)
+            self._content[name] = self._mapped(name, expected)
+        # all sizes are right before the first file is read
+        for name, expected in listed.items():
+            if hashlib.sha256(self._content[name]).hexdigest() != expected.get("sha256"):
+                raise self._damaged(name)
 
     def __contains__(self, name: str) -> bool:
         return name in self._content
@@ -200,22 +217,22 @@ class SealedFolder:
             ) from None
         return {array: tuple(entry["shape"]) for array, entry in header.items()}
 
-    def _checked(self, name: str, expected: Any) -> bytes | mmap.mmap:
-        """Map a file and compare it with its entry in the manifest."""
-        path, limit = self.folder / name, self.kind.files[name]
-        damaged = InputError(
-            f"{path}: is damaged (its checksum differs); copy or save the {self.kind.name} again"
-        )
-        if not isinstance(expected, dict) or not isinstance(expected.get("bytes"), int):
+    def _mapped(self, name: str, expected: Any) -> bytes | mmap.mmap:
+        """Map a file and compare its size with its entry in the manifest."""
+        if not isinstance(expected, dict) or type(expected.get("bytes")) is not int:
             raise InputError(
                 f"{self.folder / MANIFEST}: is damaged; save the {self.kind.name} again"
             )
-        content = _map_regular_file(self.folder, name, limit, self.kind.name)
+        content = _map_regular_file(self.folder, name, self.kind.files[name], self.kind.name)
         if len(content) != expected["bytes"]:
-            raise damaged
-        if hashlib.sha256(content).hexdigest() != expected.get("sha256"):
-            raise damaged
+            raise self._damaged(name)
         return content
+
+    def _damaged(self, name: str) -> InputError:
+        return InputError(
+            f"{self.folder / name}: is damaged (its checksum differs); "
+            f"copy or save the {self.kind.name} again"
+        )
 
 
 def kind_of(folder: Path) -> str:
@@ -232,29 +249,46 @@ def kind_of(folder: Path) -> str:
 def parse_json(data: bytes, path: Path) -> dict[str, Any]:
     """Parse a JSON object from a file that may come from a stranger.
 
+    NaN and infinities are read, because records of training may hold them.
+
     Raises
     ------
     InputError
-        If the bytes are not a JSON object, nest too deeply, or hold NaN or an infinity.
+        If the bytes are not a JSON object or nest too deeply.
     """
-
-    def refuse(constant: str) -> Any:
-        raise ValueError(f"{constant} is not JSON")
-
-    try:
-        content = json.loads(data.decode("utf-8"), parse_constant=refuse)
-    except (ValueError, RecursionError, MemoryError):
-        content = None
-    if not isinstance(content, dict):
+    content = _parse_object(data)
+    if content is None:
         raise InputError(f"{path}: is damaged (no JSON object); save it again")
     return content
 
 
+def _parse_object(data: bytes) -> dict[str, Any] | None:
+    """Parse a JSON object; None if it is none or nests too deeply."""
+    try:
+        content = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError, MemoryError):
+        return None
+    level = [content]
+    for _ in range(_MAX_DEPTH):
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                below.extend(value.values())
+            elif isinstance(value, list):
+                below.extend(value)
+        level = below
+    return content if isinstance(content, dict) and not level else None
+
+
 def _read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     """Read and check the manifest of a sealed folder; `kind` serves the messages only."""
-    if not folder.exists():
-        raise InputError(f"{folder}: no such folder; give the path of a saved {kind}")
-    if not folder.is_dir():
+    try:
+        about = folder.stat()
+    except (FileNotFoundError, ValueError):
+        raise InputError(f"{folder}: no such folder; give the path of a saved {kind}") from None
+    except OSError as error:
+        raise InputError(f"{folder}: {_reason(error)}; give the path of a saved {kind}") from None
+    if not stat.S_ISDIR(about.st_mode):
         raise InputError(f"{folder}: is a file; give the folder of a saved {kind}")
     if not os.path.lexists(folder / MANIFEST):
         raise InputError(
@@ -262,21 +296,29 @@ def _read_manifest(folder: Path, kind: str) -> dict[str, Any]:
             "save it again"
         )
     content = _map_regular_file(folder, MANIFEST, _MANIFEST_BYTES, kind)
-    try:
-        manifest = parse_json(bytes(content), folder / MANIFEST)
-    except InputError:
-        manifest = {}
-    types = {"kind": str, "format_version": int, "files": dict}
-    if not all(isinstance(manifest.get(field), type_) for field, type_ in types.items()):
+    manifest = _parse_object(bytes(content))
+    if manifest is None or not _is_manifest(manifest):
         raise InputError(f"{folder / MANIFEST}: is damaged; copy or save the {kind} again")
     return manifest
+
+
+def _is_manifest(content: Mapping[str, Any]) -> bool:
+    """Whether a manifest has a kind that can be printed, a format and files."""
+    kind, version = content.get("kind"), content.get("format_version")
+    if not isinstance(kind, str) or not kind.isprintable() or len(kind) > _LONGEST_KIND:
+        return False
+    return (
+        type(version) is int
+        and 0 <= version <= _LARGEST_VERSION
+        and isinstance(content.get("files"), dict)
+    )
 
 
 def _check_kind(folder: Path, manifest: Mapping[str, Any], kind: FolderKind) -> None:
     found, version = manifest["kind"], manifest["format_version"]
     if found != kind.name:
         raise InputError(
-            f"{folder}: holds a {found[:80]}, not a {kind.name}; give the folder of a {kind.name}"
+            f"{folder}: holds a {found}, not a {kind.name}; give the folder of a {kind.name}"
         )
     if version > kind.format_version:
         raise InputError(
@@ -296,32 +338,52 @@ def _map_regular_file(folder: Path, name: str, limit: int, kind: str) -> bytes |
         place = place / part
         if place.is_symlink():
             raise InputError(f"{place}: is a link; copy the folder itself there")
-    # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    flags |= getattr(os, "O_BINARY", 0)
-    if path.is_symlink():
-        raise InputError(f"{path}: is a link; copy the file itself there")
     try:
-        descriptor = os.open(path, flags)
+        # checked before opening, which alone can have an effect on a device
+        _check_regular(path, os.lstat(path), limit, kind)
+        # the file may have been replaced since; opening a pipe would wait for ever
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0))
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: is missing; copy or save the {kind} again") from None
     except OSError as error:
-        reason = (error.strerror or "can't be read").lower()
-        raise InputError(f"{path}: {reason}; check the right to read it") from None
+        raise InputError(f"{path}: {_reason(error)}; check the right to read it") from None
     try:
         about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode):
-            raise InputError(f"{path}: is not a regular file; copy or save the {kind} again")
-        if about.st_size > limit:
-            raise InputError(
-                f"{path}: has {about.st_size:,} bytes, more than the {limit:,} that such a file "
-                f"may have; save the {kind} again"
-            )
-        if about.st_size == 0:  # nothing can be mapped
-            return b""
-        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+        _check_regular(path, about, limit, kind)
+        return _mapping(path, descriptor, about.st_size)
     finally:
         os.close(descriptor)
+
+
+def _mapping(path: Path, descriptor: int, size: int) -> bytes | mmap.mmap:
+    if size == 0:  # nothing can be mapped
+        return b""
+    try:
+        return mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: can't be mapped into memory ({_reason(error)}); free some memory, or copy "
+            "it to a local disk"
+        ) from None
+
+
+def _check_regular(path: Path, about: os.stat_result, limit: int, kind: str) -> None:
+    """Raise an error unless a file is a regular one within its limit."""
+    if stat.S_ISLNK(about.st_mode):
+        raise InputError(f"{path}: is a link; copy the file itself there")
+    if not stat.S_ISREG(about.st_mode):
+        raise InputError(f"{path}: is not a regular file; copy or save the {kind} again")
+    if about.st_size > limit:
+        raise InputError(
+            f"{path}: has {about.st_size:,} bytes, more than the {limit:,} that such a file "
+            f"may have; save the {kind} again"
+        )
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error) or "can't be read"
+    return str(text).lower()
 
 
 def _parse_header(data: bytes | mmap.mmap) -> tuple[dict[str, dict[str, Any]], int]:
@@ -336,16 +398,13 @@ def _parse_header(data: bytes | mmap.mmap) -> tuple[dict[str, dict[str, Any]], i
     start = 8 + length
     if len(data) < 8 or length > _HEADER_BYTES or start > len(data):
         raise ValueError("is no safetensors file")
-    try:
-        header = json.loads(data[8:start].decode("utf-8"))
-    except (ValueError, RecursionError, MemoryError):
-        raise ValueError("has no readable header") from None
-    if not isinstance(header, dict):
+    header = _parse_object(data[8:start])
+    if header is None:
         raise ValueError("has no readable header")
     header.pop("__metadata__", None)
     for name, entry in header.items():
         if not _is_entry(entry):
-            raise ValueError(f"has no readable header for the array {name[:80]!r}")
+            raise ValueError(f"has no readable header for the array '{shown(name)}'")
     return header, start
 
 
@@ -356,15 +415,17 @@ def _is_entry(entry: Any) -> bool:
     shape, offsets = entry.get("shape"), entry.get("data_offsets")
     if not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
         return False
-    return all(type(number) is int and number >= 0 for number in (*shape, *offsets))
+    if len(shape) > _MAX_RANK:
+        return False
+    return all(type(number) is int and 0 <= number < 2**63 for number in (*shape, *offsets))
 
 
 def _parse_arrays(data: bytes | mmap.mmap, specs: Mapping[str, ArraySpec]) -> Arrays:
     """Read and check the arrays of a safetensors file; ValueError says what is wrong."""
     header, start = _parse_header(data)
     if header.keys() != specs.keys():
-        found, wanted = ", ".join(sorted(header))[:200], ", ".join(sorted(specs))
-        raise ValueError(f"holds the arrays {found or 'none'}, not {wanted}")
+        found, wanted = shown(", ".join(sorted(header)) or "none"), ", ".join(sorted(specs))
+        raise ValueError(f"holds the arrays {found}, not {wanted}")
     arrays = {}
     end = 0
     for name in sorted(header, key=lambda name: tuple(header[name]["data_offsets"])):
@@ -417,6 +478,35 @@ def require(
     """
     value = content.get(name)
     if name not in content or not check(value):
-        shown = repr(value)[:80] if name in content else "missing"
-        raise InputError(f"{path}: {name} is {shown}; it should be {expected}; save it again")
+        found = _short_repr.repr(value) if name in content else "missing"
+        raise InputError(f"{path}: {name} is {found}; it should be {expected}; save it again")
     return value
+
+
+_short_repr = reprlib.Repr()
+_short_repr.maxstring = _short_repr.maxother = _short_repr.maxlong = 80
+
+
+def shown(text: str, longest: int = 200) -> str:
+    """Return text of a stranger as it can be printed.
+
+    Control characters could change a terminal or break a one-line message.
+
+    Parameters
+    ----------
+    text : str
+    longest : int, optional
+        Characters to keep; an ellipsis stands for the others.
+
+    Returns
+    -------
+    str
+        Characters that can't be printed are written as escapes, such as ``\\x1b``.
+    """
+    cut = text[:longest] + "…" if len(text) > longest else text
+    if cut.isprintable():
+        return cut
+    parts = []
+    for char in cut:
+        parts.append(char if char.isprintable() else char.encode("unicode_escape").decode())
+    return "".join(parts)

@@ -19,6 +19,7 @@ from sklearn.preprocessing import normalize
 from vitrina.classification import classifier as module
 from vitrina.classification.classifier import TitleClassifier
 from vitrina.classification.linear import features_of, tune_hyperparameters
+from vitrina.classification.saved import CLASSIFIER
 from vitrina.classification.tfidf import HashedTfidf
 from vitrina.data.sources import completejourney_tables
 from vitrina.encoder.title_encoder import TitleEncoder
@@ -148,7 +149,7 @@ def test_classifiers_of_older_formats_predict_the_same(encoder, products, tmp_pa
         config["setting"] = params
     file.write_text(json.dumps(config), "utf-8")
     (tmp_path / "model" / "manifest.json").unlink()
-    seal(tmp_path / "model", replace(module.CLASSIFIER, format_version=format_version))
+    seal(tmp_path / "model", replace(CLASSIFIER, format_version=format_version))
     again = TitleClassifier.load(tmp_path / "model")
     assert (again.use_words, again.best_params_) == (format_version > 1, (1.5, 2.0))
     np.testing.assert_array_equal(

@@ -119,3 +119,22 @@ def test_scores_of_several_and_of_rare_classes(encoder, grocery_titles):
     rows = [*titles, *titles[:4] * 3]
     score = cross_validated(model, rows, ["rare" if row in titles[:4] else "x" for row in rows])
     assert score == "no cross-validation: class 'rare' has 4 distinct titles; 5 are needed"
+
+
+def test_a_batch_is_scored_in_parts(encoder, labels, tmp_path, monkeypatch):
+    model = TitleClassifier(encoder, C=1.0).fit(labels["title"], labels["ounces"])
+    sizes = []
+    predict_proba = TitleClassifier.predict_proba
+
+    def counting(self, titles):
+        sizes.append(len(titles))
+        return predict_proba(self, titles)
+
+    monkeypatch.setattr(TitleClassifier, "predict_proba", counting)
+    monkeypatch.setattr("vitrina.classification.predict._SCORED_AT_ONCE", 120)
+    predict_file(model, labels, tmp_path / "out.parquet", quiet=True)
+    assert sizes == [60, 60, 60, 20]
+    found = pl.read_parquet(tmp_path / "out.parquet")
+    expected = predict_proba(model, labels["title"])
+    np.testing.assert_array_equal(found["probability_True"], expected[:, 1])
+    assert found["prediction"].to_list() == model.predict(labels["title"]).tolist()

@@ -27,7 +27,11 @@ def sessions(catalogue: Catalogue) -> Sessions:
     rng = np.random.default_rng(5)
     users = np.sort(rng.integers(0, 150, 500))
     events = pl.DataFrame(
-        {"user": users, "timestamp": np.arange(500), "product_id": rng.integers(0, 200, 500)}
+        {
+            "user": users,
+            "timestamp": 1_700_000_000 + np.arange(500),
+            "product_id": rng.integers(0, 200, 500),
+        }
     )
     return sessionize(events, "1h", 6, product_ids=catalogue.product_ids)
 

@@ -38,7 +38,7 @@ def shop(grocery_titles: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ).write_csv("products.csv")
     users = np.sort(rng.integers(0, 150, 500))
     events = pl.DataFrame(
-        {"visitor": users, "when": np.arange(500), "sku": rng.integers(0, 200, 500)}
+        {"visitor": users, "when": 1_700_000_000 + np.arange(500), "sku": rng.integers(0, 200, 500)}
     )
     events.write_parquet("events.parquet")
     return tmp_path
@@ -169,7 +169,7 @@ def test_unusable_events_are_reported_even_when_quiet(
     shop: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     events = pl.read_parquet("events.parquet")
-    events = events.with_columns(when=pl.when(pl.col("when") >= 50).then("when"))
+    events = events.with_columns(when=pl.when(pl.col("when") >= 1_700_000_050).then("when"))
     train_from_tables(events, "products.csv", "encoder", settings, quiet=True, **OPTIONS)
     (line,) = capsys.readouterr().err.splitlines()
     assert line == "warning: events that can't be used: null time 50"

@@ -140,7 +140,11 @@ def tables(grocery_titles: list[str], tmp_path: Path) -> Path:
     )
     users = np.sort(rng.integers(0, 150, 500))
     pl.DataFrame(
-        {"user": users, "timestamp": np.arange(500), "product_id": rng.integers(0, 200, 500)}
+        {
+            "user": users,
+            "timestamp": 1_700_000_000 + np.arange(500),
+            "product_id": rng.integers(0, 200, 500),
+        }
     ).write_parquet(tmp_path / "events.parquet")
     return tmp_path
 
@@ -359,7 +363,7 @@ def test_time_that_is_up_ends_the_run_for_good_and_nothing_foreign_is_replaced(
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "step", slow)
-        with pytest.raises(InputError, match="didn't write"):
+        with pytest.raises(InputError, match=r"exists already.*`resume`"):
             run(catalogue, sessions, out, long)
     assert thesis.read_text() == "years of work"
     log = [json.loads(line) for line in RunFolder.of(out).log.read_text().splitlines()]

@@ -3,10 +3,7 @@ TF-IDF features of the titles."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
-from itertools import pairwise
 from numbers import Real
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,13 +12,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import safetensors.numpy
-import sklearn
 from scipy.special import expit, log_expit, softmax  # type: ignore[import-untyped]
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from vitrina._version import __version__
 from vitrina.classification.linear import (
     DEFAULT_PARAMS,
     LinearParams,
@@ -30,47 +24,23 @@ from vitrina.classification.linear import (
     stack_features,
     tune_hyperparameters,
 )
+from vitrina.classification.saved import (
+    CLASSIFIER,
+    LONGEST_CLASS,
+    MAX_CLASSES,
+    SavedClassifier,
+    is_storable,
+)
 from vitrina.classification.tfidf import HashedTfidf
 from vitrina.columns import as_list, is_missing
 from vitrina.encoder.title_encoder import TitleEncoder
-from vitrina.encoder.weights import ENCODER, EncoderWeights
+from vitrina.encoder.weights import EncoderWeights
 from vitrina.errors import InputError
 from vitrina.files import atomic_path, refuse_existing
 from vitrina.metrics import Kind
-from vitrina.sealed import MANIFEST, MIB, ArraySpec, FolderKind, SealedFolder, require, seal
 from vitrina.text.normalize import as_titles
 
-# Formats of the saved folder:
-# 1: vectors only.
-# 2: adds TF-IDF features ("lexical" in config.json); the weight of the vectors is always 1.5.
-# 3: adds the chosen weight and C ("setting" in config.json).
-# 4: config.json calls them "use_words" and "params".
-CLASSIFIER = FolderKind(
-    name="vitrina classifier",
-    format_version=4,
-    files={
-        "config.json": 64 * MIB,
-        "classifier.safetensors": 2048 * MIB,
-        f"encoder/{MANIFEST}": MIB,
-        **{f"encoder/{name}": limit for name, limit in ENCODER.files.items()},
-    },
-    required=frozenset(
-        (
-            "config.json",
-            "classifier.safetensors",
-            f"encoder/{MANIFEST}",
-            *(f"encoder/{name}" for name in ENCODER.required),
-        )
-    ),
-)
-"""The folder of a classifier. It holds the classifier's own encoder."""
-
 KIND = CLASSIFIER.name
-FORMAT_VERSION = CLASSIFIER.format_version
-
-_LARGEST_COEFFICIENT = 1e12
-
-_WEIGHT_BEFORE_FORMAT_3 = 1.5
 
 # Vectors remembered per encoder: at most 200 MB.
 _MAX_CACHED_TITLES = 100_000
@@ -167,8 +137,9 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ------
         InputError
             If there are no rows, the numbers of titles and labels differ, a label is missing,
-            labels are of different types or all the same, vectors are not finite or of another
-            width, or a parameter of the constructor is wrong.
+            labels are of different types or all the same, there are more than 10,000 classes,
+            a label has more than 1,000 characters, vectors are not finite or of another width, or
+            a parameter of the constructor is wrong.
         """
         encoder = self._checked_encoder()
         C = self._checked_C()
@@ -296,24 +267,18 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         encoder = self._checked_encoder()
         path = Path(path)
         refuse_existing(path, force, KIND)
-        config = {
-            "vitrina": __version__,
-            "scikit_learn": sklearn.__version__,
-            "C": None if self.C is None else float(self.C),  # json can't write numpy's numbers
-            "params": self.best_params_._asdict(),
-            "use_words": bool(self.use_words),
-            "classes": self.classes_.tolist(),
-        }
+        saved = SavedClassifier(
+            encoder.weights,
+            self.C,
+            self.use_words,
+            self.classes_,
+            self.best_params_,
+            self.coef_,
+            self.intercept_,
+            self.tfidf_,
+        )
         with atomic_path(path) as folder:
-            (folder / "encoder").mkdir(parents=True)
-            encoder.weights.write_into(folder / "encoder")
-            arrays = {"coef": self.coef_, "intercept": self.intercept_}
-            if self.tfidf_ is not None:
-                arrays |= self.tfidf_._asdict()
-            (folder / "classifier.safetensors").write_bytes(safetensors.numpy.save(arrays))
-            text = json.dumps(config, indent=1, ensure_ascii=False)
-            (folder / "config.json").write_text(text + "\n", "utf-8")
-            seal(folder, CLASSIFIER)
+            saved.write_into(folder)
 
     @classmethod
     def load(cls, path: str | Path) -> TitleClassifier:
@@ -333,50 +298,14 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         InputError
             If the folder is missing, incomplete, damaged or of a newer format.
         """
-        folder = SealedFolder(Path(path), CLASSIFIER)
-        config = folder.json("config.json")
-        where = folder.folder / "config.json"
-        encoder = TitleEncoder.load(folder.folder / "encoder")
-        classes = require(config, "classes", _are_classes, "a sorted list of classes", where)
-        params = _stored_params(config, where)
-        C = require(config, "C", _is_C, "a number above 0, or null", where)
-
-        use_words = config.get("use_words", config.get("lexical", False))
-        classifier = cls(encoder, C, use_words is True)
-        # JSON has strings, integers and booleans, so numpy restores the type of the classes.
-        classifier.classes_ = np.array(classes)
-        classifier.best_params_ = params
-        classifier._read_arrays(folder, len(encoder.weights.bias))
+        saved = SavedClassifier.read(Path(path))
+        classifier = cls(TitleEncoder(saved.weights), saved.C, saved.use_words)
+        classifier.classes_ = saved.classes
+        classifier.best_params_ = saved.params
+        classifier.coef_ = saved.coef
+        classifier.intercept_ = saved.intercept
+        classifier.tfidf_ = saved.tfidf
         return classifier
-
-    def _read_arrays(self, folder: SealedFolder, width: int) -> None:
-        """Read coefficients and word features; `width` is the length of the encoder's vectors."""
-        name = "classifier.safetensors"
-        shapes = folder.shapes(name)
-        has_words = "hashes" in shapes
-        n_words = shapes["hashes"][0] if has_words and len(shapes["hashes"]) == 1 else 0
-        n_models = 1 if len(self.classes_) == 2 else len(self.classes_)
-
-        limits = {"smallest": -_LARGEST_COEFFICIENT, "largest": _LARGEST_COEFFICIENT}
-        specs = {
-            "coef": ArraySpec(np.float64, (n_models, width + n_words), **limits),
-            "intercept": ArraySpec(np.float64, (n_models,), **limits),
-        }
-        if has_words:
-            specs["hashes"] = ArraySpec(np.uint32, (n_words,))
-            specs["idf"] = ArraySpec(np.float64, (n_words + 1,), smallest=0)
-        arrays = folder.arrays(name, specs)
-
-        self.coef_ = arrays["coef"]
-        self.intercept_ = arrays["intercept"]
-        self.tfidf_ = None
-        if has_words:
-            hashes = arrays["hashes"]
-            if not (hashes[:-1] < hashes[1:]).all():  # they are found by bisection
-                raise InputError(
-                    f"{folder.folder / name}: hashes are not sorted; copy or save the {KIND} again"
-                )
-            self.tfidf_ = HashedTfidf(hashes, arrays["idf"])
 
     def _fit_coefficients(self, features: Any, codes: npt.NDArray[np.int64]) -> None:
         """Fit one regression for two classes, or one per class against the rest."""
@@ -417,38 +346,6 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.string = True
         tags.input_tags.one_d_array = True
         return tags
-
-
-def _is_positive(value: Any) -> bool:
-    return type(value) in (int, float) and 0 < value < math.inf
-
-
-def _is_C(value: Any) -> bool:
-    return value is None or _is_positive(value)
-
-
-def _are_classes(value: Any) -> bool:
-    """Whether a value is a sorted list of at least two different classes of one type."""
-    if not isinstance(value, list) or len(value) < 2:
-        return False
-    kind = type(value[0])
-    if kind not in (str, int, bool) or any(type(label) is not kind for label in value):
-        return False
-    if kind is int and not -(2**63) <= value[0] <= value[-1] < 2**63:
-        return False
-    return all(before < after for before, after in pairwise(value))
-
-
-def _stored_params(config: Mapping[str, Any], where: Path) -> LinearParams:
-    """Read `best_params_` from the config.json of any format."""
-    for key in ("params", "setting"):
-        if key in config:
-            params = require(config, key, lambda value: isinstance(value, dict), "an object", where)
-            weight = require(params, "weight", _is_positive, "a number above 0", where)
-            strength = require(params, "C", _is_positive, "a number above 0", where)
-            return LinearParams(float(weight), float(strength))
-    strength = require(config, "C", _is_positive, "a number above 0", where)
-    return LinearParams(_WEIGHT_BEFORE_FORMAT_3, float(strength))
 
 
 def _as_rows(titles: Any, encoder: TitleEncoder) -> _Rows:
@@ -496,7 +393,8 @@ def _encode_labels(
     Raises
     ------
     InputError
-        If there are no titles, their number is not that of the labels, or there is one class only.
+        If there are no titles, their number is not that of the labels, there is one class only, or
+        there are too many.
     """
     if titles == 0:
         raise InputError("titles: there are no rows; give at least one title of each class")
@@ -510,6 +408,11 @@ def _encode_labels(
         raise InputError(
             f"labels: all {len(labels):,} are {labels[0].item()!r}; give titles of at least two "
             "classes"
+        )
+    if len(classes) > MAX_CLASSES:
+        raise InputError(
+            f"labels: there are {len(classes):,} classes, more than the {MAX_CLASSES:,} that a "
+            "classifier may have; is this the right column?"
         )
     return classes, codes
 
@@ -530,7 +433,14 @@ def _as_label(row: int, label: Any) -> str | int | bool:
     if isinstance(label, np.generic):
         label = label.item()
     if isinstance(label, str):
-        return str(label)  # a plain str, also from a subclass
+        text = str(label)  # a plain str, also from a subclass
+        if not is_storable(text):
+            raise InputError(
+                f"labels: row {row} has a label of {len(text):,} letters that can't be saved; a "
+                f"label is Unicode text of at most {LONGEST_CLASS:,} letters that does not end "
+                "with a null character"
+            )
+        return text
     if isinstance(label, int):  # or bool, which is a subclass of int
         return label
     if is_missing(label):

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from vitrina.errors import InputError
 from vitrina.files import atomic_path
+from vitrina.pretraining.stored import damaged, require_regular
+from vitrina.sealed import MIB, parse_json
 
 _SECONDS_BETWEEN_CHECKPOINTS = 120.0
+_HEADER_BYTES = MIB  # at most, beside the tensors
 
 
 @dataclass
@@ -92,21 +97,105 @@ class Checkpointer:
             save_file(contiguous, temporary, {"state": json.dumps(asdict(state))})
         self._saved_at = time.monotonic()
 
-    def load(self) -> RunState:
-        """Restore networks and optimiser, and return the state that was saved with them."""
+    def load(self, steps: int) -> RunState:
+        """Restore networks and optimiser, and return the state that was saved with them.
+
+        Parameters
+        ----------
+        steps : int
+            Steps that the run was planned for.
+
+        Raises
+        ------
+        InputError
+            If the file is damaged: not a regular one, not of these networks and this optimiser, or
+            with numbers that are not finite.
+        """
+        tensors, text = self._read()
+        state = self._parse_state(text, steps)
         weights: dict[str, Tensor] = {}
         optimizer_states: dict[int, dict[str, Tensor]] = {}
-        with safe_open(self._path, "pt") as file:
-            state = RunState(**json.loads(file.metadata()["state"]))
-            for key in file.keys():  # noqa: SIM118 (not a dict)
-                part, _, rest = key.partition(".")
-                if part == "networks":
-                    weights[rest] = file.get_tensor(key)
-                else:
-                    index, _, name = rest.partition(".")
-                    optimizer_states.setdefault(int(index), {})[name] = file.get_tensor(key)
+        for key, tensor in tensors.items():
+            part, _, rest = key.partition(".")
+            if part == "networks":
+                weights[rest] = tensor
+            else:
+                index, _, name = rest.partition(".")
+                optimizer_states.setdefault(int(index), {})[name] = tensor
         self._networks.load_state_dict(weights)
         # the file has no options of the optimiser: they come from the settings
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": optimizer_states, "param_groups": groups})
         return state
+
+    def _read(self) -> tuple[dict[str, Tensor], str]:
+        """Read the file and check its tensors. Returns them by name, and the state as JSON."""
+        groups = self._expected_shapes()
+        shapes = {name: shape for group in groups for name, shape in group.items()}
+        size = sum(4 * math.prod(shape) for shape in shapes.values())
+        require_regular(self._path, size + _HEADER_BYTES)
+        try:
+            with safe_open(self._path, "pt") as file:
+                state = (file.metadata() or {}).get("state", "")
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise damaged(self._path, " ".join(str(error).split())[:200]) from None
+
+        for group in groups:
+            found = group.keys() & tensors.keys()
+            # the optimiser has no tensors of a parameter before its first gradient
+            if found != group.keys() and (found or group is groups[0]):
+                raise damaged(self._path, "a tensor is missing")
+        for name, tensor in tensors.items():
+            if tensor.dtype != torch.float32 or tuple(tensor.shape) != shapes.get(name):
+                raise damaged(self._path, f"{name[:80]!r} is not a tensor of this run")
+            if not torch.isfinite(tensor).all():
+                raise damaged(self._path, f"{name} has a number that is not finite")
+        return tensors, state
+
+    def _expected_shapes(self) -> list[dict[str, tuple[int, ...]]]:
+        """Shapes of tensors by name: those of the networks, then the optimiser's by parameter."""
+        networks = {}
+        for name, value in self._networks.state_dict().items():
+            networks[f"networks.{name}"] = tuple(value.shape)
+        groups = [networks]
+        trained = [p for group in self._optimizer.param_groups for p in group["params"]]
+        for index, parameter in enumerate(trained):
+            shape = tuple(parameter.shape)
+            if isinstance(self._optimizer, torch.optim.SGD):
+                tensors: dict[str, tuple[int, ...]] = {"momentum_buffer": shape}
+            else:
+                tensors = {"step": (), "exp_avg": shape, "exp_avg_sq": shape}
+            groups.append({f"optimizer.{index}.{name}": tensors[name] for name in tensors})
+        return groups
+
+    def _parse_state(self, text: str, steps: int) -> RunState:
+        """Read and check the state of the run, saved as JSON."""
+        try:
+            content = parse_json(text.encode(), self._path)
+        except InputError:
+            content = {}
+        is_state = (
+            content.keys() == {field.name for field in fields(RunState)}
+            and all(type(content[name]) is int for name in ("steps", "step", "pairs", "log_bytes"))
+            and all(_is_number(content[name]) for name in ("pairs", "log_bytes", "seconds"))
+            and isinstance(content["record"], dict)
+            and all(
+                figure is None or _is_figure(figure)
+                for figure in (content["initial_std"], *content["record"].values())
+            )
+            and 1 <= content["step"] <= content["steps"] <= steps
+        )
+        if not is_state:
+            raise damaged(self._path, "it has not the state of this run")
+        return RunState(**content)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value from JSON is a number from 0 to 2^63, and not an infinity or NaN."""
+    return type(value) in (int, float) and 0 <= value < 2**63
+
+
+def _is_figure(value: Any) -> bool:
+    """Whether a value from JSON is a figure of a record: a float, also NaN, or a whole number."""
+    return isinstance(value, float) or (type(value) is int and abs(value) < 2**63)

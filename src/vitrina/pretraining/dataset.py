@@ -13,14 +13,36 @@ import numpy.typing as npt
 
 from vitrina.data.catalogue import Catalogue
 from vitrina.data.sessions import Sessions
+from vitrina.encoder.weights import ENCODER
 from vitrina.errors import InputError
 from vitrina.files import atomic_path
 from vitrina.pretraining.settings import Settings
+from vitrina.pretraining.stored import (
+    check_pair_ends,
+    check_range,
+    check_rows,
+    damaged,
+    load_array,
+    load_json,
+    map_file,
+)
 from vitrina.ragged import Ragged, offsets_of
 from vitrina.text.normalize import Normalizer
-from vitrina.text.tokenizer import TitleTokenizer
+from vitrina.text.tokenizer import MIN_PIECES, TitleTokenizer
 
 _TOKENIZER_TITLES = 1_000_000  # a random sample of this size trains the tokenizer
+
+# arrays of the saved data, by the names of their files
+_DTYPES = {
+    "sessions": np.int32,
+    "session_offsets": np.int64,
+    "views": np.int32,
+    "view_offsets": np.int64,
+    "titles": np.int32,
+    "title_offsets": np.int64,
+    "pair_ends": np.int64,
+    "category": np.int32,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,23 +162,51 @@ class TrainingData:
 
     @classmethod
     def load(cls, folder: Path) -> TrainingData:
-        """Memory-map the data in a folder, so that a run's memory doesn't grow with its data."""
-        about: dict[str, Any] = json.loads((folder / "data.json").read_text("utf-8"))
-        normalizer = Normalizer(**about["normalization"])
+        """Memory-map the data in a folder, so that a run's memory doesn't grow with its data.
 
-        def mapped(name: str) -> npt.NDArray[Any]:
-            array: npt.NDArray[Any] = np.load(folder / f"{name}.npy", mmap_mode="r")
-            return array
-
-        return cls(
-            sessions=Ragged(mapped("sessions"), mapped("session_offsets")),
-            pair_ends=mapped("pair_ends"),
-            views=Ragged(mapped("views"), mapped("view_offsets")),
-            titles=Ragged(mapped("titles"), mapped("title_offsets")),
-            category=mapped("category"),
-            categories=about["categories"],
-            tokenizer=TitleTokenizer((folder / "tokenizer.model").read_bytes(), normalizer),
+        Raises
+        ------
+        InputError
+            If a file is missing, not a regular one, too large, or does not hold what `save`
+            writes: arrays of the right types, with rows and numbers that fit together.
+        """
+        if folder.is_symlink():
+            raise damaged(folder, "it is a link")
+        arrays = {}
+        for name, dtype in _DTYPES.items():
+            arrays[name] = load_array(folder / f"{name}.npy", dtype)
+        categories, normalizer = _load_about(folder / "data.json")
+        model = folder / "tokenizer.model"
+        content = bytes(map_file(model, ENCODER.files["tokenizer.model"]))
+        try:
+            tokenizer = TitleTokenizer(content, normalizer)
+        except InputError as error:
+            raise damaged(model, str(error)) from None
+        data = cls(
+            sessions=Ragged(arrays["sessions"], arrays["session_offsets"]),
+            pair_ends=arrays["pair_ends"],
+            views=Ragged(arrays["views"], arrays["view_offsets"]),
+            titles=Ragged(arrays["titles"], arrays["title_offsets"]),
+            category=arrays["category"],
+            categories=categories,
+            tokenizer=tokenizer,
         )
+        data._check(folder)
+        return data
+
+    def _check(self, folder: Path) -> None:
+        """Check that the arrays fit together; errors name the files of `folder`."""
+        check_rows(folder / "session_offsets.npy", self.sessions, shortest=1)
+        check_pair_ends(folder / "pair_ends.npy", self.pair_ends, self.sessions)
+        check_rows(folder / "view_offsets.npy", self.views, shortest=1)
+        check_rows(folder / "title_offsets.npy", self.titles, shortest=MIN_PIECES)
+
+        if len(self.category) != len(self.views):
+            raise damaged(folder / "category.npy", "it does not fit the products")
+        check_range(folder / "category.npy", self.category, -1, len(self.categories))
+        check_range(folder / "sessions.npy", self.sessions.values, 0, len(self.views))
+        check_range(folder / "views.npy", self.views.values, 0, len(self.titles))
+        check_range(folder / "titles.npy", self.titles.values, 0, len(self.tokenizer))
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The arrays of the data by the names of their files."""
@@ -170,6 +220,29 @@ class TrainingData:
             "pair_ends": self.pair_ends,
             "category": self.category,
         }
+
+
+def _load_about(path: Path) -> tuple[list[str], Normalizer]:
+    """Read the names of the categories and the normaliser from data.json."""
+    about = load_json(path)
+    categories: Any = about.get("categories")
+    if not _are_strings(categories):
+        raise damaged(path, "no list of categories")
+    settings = about.get("normalization")
+    if not isinstance(settings, dict) or settings.keys() != {"language", "style", "stop_words"}:
+        raise damaged(path, "no normalisation")
+    if not _are_strings(settings["stop_words"]):
+        raise damaged(path, "no list of stop words")
+    if not _are_strings([settings["language"] or "", settings["style"]]):
+        raise damaged(path, "no normalisation")
+    try:
+        return categories, Normalizer(**settings)
+    except InputError as error:
+        raise damaged(path, str(error)) from None
+
+
+def _are_strings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
 
 
 def _add_unvisited(sessions: Ragged, category: npt.NDArray[np.int32]) -> Ragged:

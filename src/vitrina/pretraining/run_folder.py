@@ -5,7 +5,7 @@ This module imports no torch, so a run that can't start is refused without loadi
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
 import signal
 import threading
@@ -16,11 +16,37 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from vitrina.encoder.weights import KIND
+from vitrina.encoder.weights import ENCODER, KIND
 from vitrina.errors import InputError, MissingExtraError
-from vitrina.files import refuse_existing, require_name
+from vitrina.files import refuse_existing, remove, require_name
+from vitrina.pretraining.stored import damaged, load_json, require_regular
+from vitrina.sealed import MIB
 
 LOG = "training.jsonl"
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 1 <= value < 2**63
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+# what a plan must have: checks and what they expect, in words
+_PLAN_FIELDS = {
+    **dict.fromkeys(
+        ("settings", "inputs", "catalogue", "sessions", "versions"), (_is_object, "an object")
+    ),
+    **dict.fromkeys(
+        ("threads", "steps", "steps_of_all_epochs"), (_is_count, "a whole number from 1")
+    ),
+    **dict.fromkeys(("device", "data_digest"), (_is_text, "text")),
+}
 
 
 class Interrupted(KeyboardInterrupt):
@@ -92,12 +118,8 @@ class RunFolder:
         # the plan first: without it, what is left can't be taken for a run to resume
         self.plan.unlink(missing_ok=True)
         for entry in self.path.iterdir():
-            if entry == self.lock:
-                continue
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
+            if entry != self.lock:
+                remove(entry)
 
 
 def check_output(out: str | Path, *, resume: bool, force: bool) -> None:
@@ -123,9 +145,15 @@ def check_output(out: str | Path, *, resume: bool, force: bool) -> None:
         raise InputError(
             "`resume` continues a stopped run and `force` starts over: set only one of them"
         )
+    # a run that was killed while it deleted its folder is finished too
+    if resume and not run.prepared and out.exists():
+        raise InputError(
+            f"{out}: is finished already; there is nothing to resume, leave out `resume`"
+        )
     if resume and not run.exists:
-        state = "is finished already" if out.exists() else "was never started"
-        raise InputError(f"{out}: {state}; there is nothing to resume, leave out `resume`")
+        raise InputError(
+            f"{out}: was never started; there is nothing to resume, leave out `resume`"
+        )
     if not resume:
         refuse_existing(out, force, KIND)
         if run.prepared and not force:
@@ -160,9 +188,12 @@ def open_plan(run: RunFolder, requested: dict[str, Any]) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If anything differs from what the run was started with.
+        If the plan is damaged, or anything differs from what the run was started with.
     """
-    plan: dict[str, Any] = json.loads(run.plan.read_text("utf-8"))
+    plan = load_json(run.plan)
+    for name, (is_valid, expected) in _PLAN_FIELDS.items():
+        if name not in plan or not is_valid(plan[name]):
+            raise damaged(run.plan, f"{name} is not {expected}")
     if plan["settings"].keys() != requested["settings"].keys():
         raise InputError(
             f"{run.path}: was started by another version of vitrina; set `force` to start over"
@@ -174,10 +205,15 @@ def open_plan(run: RunFolder, requested: dict[str, Any]) -> dict[str, Any]:
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):
             raise InputError(
-                f"`{name}` is {now.get(name)}, but the run to resume was started with "
-                f"{before.get(name)}; set it to that, or set `force` to start over"
+                f"`{_shown(name)}` is {_shown(now.get(name))}, but the run to resume was started "
+                f"with {_shown(before.get(name))}; set it to that, or set `force` to start over"
             )
     return plan
+
+
+def _shown(value: Any) -> str:
+    """A value of a plan for a message: one short line."""
+    return " ".join(str(value).split())[:200]
 
 
 def _flat(plan: dict[str, Any]) -> dict[str, Any]:
@@ -210,6 +246,9 @@ def locked(run: RunFolder) -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise MissingExtraError("filelock", "train") from error
 
+    # opening the lock would empty the file that a link leads to
+    if os.path.lexists(run.lock):
+        require_regular(run.lock, MIB)
     lock = FileLock(run.lock)
     try:
         lock.acquire(timeout=0)
@@ -219,10 +258,7 @@ def locked(run: RunFolder) -> Iterator[None]:
         ) from None
     try:
         for partial in run.path.glob(".*.partial"):
-            if partial.is_file():
-                partial.unlink()
-            else:
-                shutil.rmtree(partial)
+            remove(partial)
         yield
     finally:
         if not run.prepared:
@@ -234,7 +270,14 @@ def truncate_log(log: Path, size: int) -> None:
     """Cut the log to `size` bytes: the steps after the checkpoint will be done again.
 
     Creates the file if it doesn't exist.
+
+    Raises
+    ------
+    InputError
+        If it is a link or not a regular file, or too large.
     """
+    if os.path.lexists(log):
+        require_regular(log, ENCODER.files[LOG])
     with log.open("ab") as file:
         file.truncate(min(size, file.tell()))
 

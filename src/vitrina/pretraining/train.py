@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from vitrina._version import installed_versions
-from vitrina.compiled import default_threads
+from vitrina.compiled import number_of_threads
 from vitrina.data.catalogue import Catalogue
 from vitrina.data.sessions import Sessions
 from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.encoder.weights import KIND
 from vitrina.errors import InputError, MissingExtraError
-from vitrina.files import atomic_path, refuse_existing, write_json
+from vitrina.files import atomic_path, write_json
 from vitrina.pretraining.dataset import TrainingData
+from vitrina.pretraining.openmp import sleeping_openmp
 from vitrina.pretraining.run_folder import (
     LOG,
     Interrupted,
@@ -32,10 +33,12 @@ from vitrina.pretraining.run_folder import (
     truncate_log,
 )
 from vitrina.pretraining.settings import Settings
+from vitrina.pretraining.stored import damaged
 from vitrina.progress import Progress
 
 try:
-    import torch
+    with sleeping_openmp():
+        import torch
 
     from vitrina.pretraining.batches import Batches
     from vitrina.pretraining.checkpoint import Checkpointer, RunState
@@ -126,8 +129,8 @@ def train(
 
     # Refuse mistakes before anything is written.
     check_output(out, resume=resume, force=force)
-    if threads is not None and threads < 1:
-        raise InputError(f"`threads` is {threads}; it must be 1 or more")
+    if threads is not None:
+        threads = number_of_threads(threads)
     torch_device = _device(device)
     requested = {
         "settings": settings.asdict(),
@@ -145,11 +148,11 @@ def train(
                     f"{run.path}: its data is damaged (the checksum differs); "
                     "set `force` to start over"
                 )
-            torch.set_num_threads(plan["threads"])
+            torch.set_num_threads(number_of_threads(plan["threads"]))
         else:
             if catalogue is None or sessions is None:
                 raise InputError(f"{run.path}: holds nothing to resume; train without `resume`")
-            torch.set_num_threads(threads or default_threads())
+            torch.set_num_threads(number_of_threads(threads))
             requested["threads"] = torch.get_num_threads()
             run.clear()
             prepared = _prepare(run, catalogue, sessions, settings, torch_device, started, quiet)
@@ -159,13 +162,22 @@ def train(
         encoder = _training_loop(
             run, data, settings, plan, torch_device, started, quiet, tensorboard
         )
-        refuse_existing(out, True, KIND)  # something may have been put there since the start
-        with atomic_path(out) as folder:
+        # a resumed run may have been started with `force`
+        _save(encoder, run, out, force=force or resume)
+        run.clear()
+    return encoder
+
+
+def _save(encoder: TitleEncoder, run: RunFolder, out: Path, force: bool) -> None:
+    """Write the encoder and the log of the run to `out`."""
+    try:
+        with atomic_path(out, force=force, kind=KIND) as folder:
             folder.mkdir()
             shutil.copyfile(run.log, folder / LOG)
             encoder.weights.write_into(folder)
-        run.clear()
-    return encoder
+    except InputError as error:
+        # the disk is full, or something was put there since the start
+        raise InputError(f"{error} (the run is kept: set `resume` to continue it)") from error
 
 
 def _prepare(
@@ -244,10 +256,12 @@ def _training_loop(
     `started` is the time on the monotonic clock at which a new run began.
     """
     batches = Batches(data, settings)
+    if plan["steps"] > batches.per_epoch * settings.epochs:
+        raise damaged(run.plan, "it has more steps than epochs")
     trainer = Trainer(data, settings, int(plan["steps"]), device)
     checkpointer = Checkpointer(run.checkpoint, trainer.networks, trainer.optimizer)
-    if run.checkpoint.exists():
-        state = checkpointer.load()
+    if os.path.lexists(run.checkpoint):
+        state = checkpointer.load(steps=int(plan["steps"]))
         started = time.monotonic() - state.seconds  # as if the run had never been stopped
     else:
         # preparation counts towards max_minutes
