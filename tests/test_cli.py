@@ -31,7 +31,11 @@ def shop(grocery_titles: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )
     users = np.sort(rng.integers(0, 150, 500))
     events = pl.DataFrame(
-        {"user": users, "timestamp": np.arange(500), "product_id": rng.integers(0, 200, 500)}
+        {
+            "user": users,
+            "timestamp": 1_700_000_000 + np.arange(500),
+            "product_id": rng.integers(0, 200, 500),
+        }
     )
     events.write_parquet("events.parquet")
     pl.DataFrame({"title": titles, "ounces": ["OZ" in title for title in titles]}).write_csv(

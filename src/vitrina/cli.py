@@ -76,6 +76,10 @@ class TrainInput:
         Parameter(help="A session ends when its user makes no visit for longer than this [30m]."),
     ] = None
     max_session_products: Annotated[int, Parameter(help="Products kept of each session.")] = 10
+    time_unit: Annotated[
+        Literal["s", "ms", "us", "ns"] | None,
+        Parameter(help="What numbers in the time column count since 1970; else their size tells."),
+    ] = None
 
     def check(self) -> None:
         """Raise InputError unless either tables or a public data set are given."""
@@ -99,6 +103,7 @@ class TrainInput:
             "products": self.products,
             "gap": gap,
             "max_session_products": self.max_session_products,
+            "time_unit": self.time_unit,
             "columns": list(asdict(columns).values()),
         }
 
@@ -240,6 +245,7 @@ def train(
         settings=recipe.settings(dataset),
         gap=gap,
         max_products=data.max_session_products,
+        time_unit=data.time_unit,
         inputs=data.record(gap, columns),
         **asdict(run),
     )

@@ -88,9 +88,9 @@ def test_sessions_against_plain_python(
     product_ids = None if known is None else pl.Series(sorted(known), dtype=pl.Int64)
     if not expected:
         with pytest.raises(InputError):
-            sessionize(events, f"{gap}s", max_products, product_ids=product_ids)
+            sessionize(events, f"{gap}s", max_products, product_ids=product_ids, time_unit="s")
         return
-    sessions = sessionize(events, f"{gap}s", max_products, product_ids=product_ids)
+    sessions = sessionize(events, f"{gap}s", max_products, product_ids=product_ids, time_unit="s")
     assert lists(sessions) == expected
     assert sessions.products.values.dtype == np.int32
     assert sessions.pairs == sum(len(s) * (len(s) - 1) // 2 for s in expected)
@@ -263,10 +263,10 @@ def test_ties_keep_the_order_of_the_table_whatever_the_threads() -> None:
     )
     visits = list(events.iter_rows())
     expected = plain_sessions(visits, 1800, 10, set(range(500)))
-    assert lists(sessionize(events)) == expected
+    assert lists(sessionize(events, time_unit="s")) == expected
     # a table that is sorted by time already is sorted by user only
     by_time = events.sort("timestamp", maintain_order=True)
-    assert sorted(lists(sessionize(by_time))) == sorted(expected)
+    assert sorted(lists(sessionize(by_time, time_unit="s"))) == sorted(expected)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_ties_keep_the_order_of_the_table_whatever_the_threads() -> None:
 )
 def test_ids_of_different_types_meet(ours: list[object], theirs: list[object]) -> None:
     events = pl.DataFrame({"user": "u", "timestamp": [1, 2], "product_id": ours})
-    sessions = sessionize(events, product_ids=pl.Series(theirs))
+    sessions = sessionize(events, product_ids=pl.Series(theirs), time_unit="s")
     assert [rows.tolist() for rows in sessions.products] == [[1, 0]]
 
 

@@ -55,7 +55,7 @@ def tasks_and_shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Task]
         }
     ).write_csv(folder / "products.csv")
     events = [
-        (f"user {user}", user * 10 + i, product)
+        (f"user {user}", 1_700_000_000 + user * 10 + i, product)
         for user in range(USERS)
         for i, product in enumerate(rng.choice(np.flatnonzero(kind == rng.integers(10)), 4))
     ]
@@ -122,7 +122,9 @@ def test_queries_are_sessions_of_held_out_users(tasks_and_shop: tuple[list[Task]
 
 
 def test_no_queries_without_held_out_sessions(tmp_path: Path) -> None:
-    (tmp_path / "events.csv").write_text("user,timestamp,product_id\na,1,1\na,2,2\n")
+    (tmp_path / "events.csv").write_text(
+        "user,timestamp,product_id\na,2024-01-01,1\na,2024-01-01,2\n"
+    )
     (tmp_path / "products.csv").write_text("product_id,title,category\n1,x,k\n2,y,k\n")
     files = (tmp_path / "events.csv",), (tmp_path / "products.csv",)
     assert NextProduct.from_shop(Shop("small", *files), []) is None

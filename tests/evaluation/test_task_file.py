@@ -136,9 +136,13 @@ def test_rows_are_drawn_by_title_whatever_their_order(table: pl.DataFrame, tmp_p
 
 
 def test_sessions_are_read_as_train_reads_them(table: pl.DataFrame, tmp_path: Path) -> None:
-    pl.DataFrame({"who": ["a", "a", "b"], "when": [0, 60, 90], "sku": [1, 2, 3]}).write_csv(
-        tmp_path / "visits.csv"
-    )
+    pl.DataFrame(
+        {
+            "who": ["a", "a", "b"],
+            "when": [1_700_000_000, 1_700_000_060, 1_700_000_090],
+            "sku": [1, 2, 3],
+        }
+    ).write_csv(tmp_path / "visits.csv")
     text = """
 [sessions.shop]
 events = "visits.csv"
@@ -166,7 +170,7 @@ language = "en"
     assert [everything.product_ids[int(row)] for row in everything.products.values] == ["1", "2"]
     before = shops["shop"].digest
     assert replace(shops["shop"], held_out=frozenset()).digest != before
-    (tmp_path / "visits.csv").write_text("who,when,sku\na,0,1\na,60,3\n", "utf-8")
+    (tmp_path / "visits.csv").write_text("who,when,sku\na,1700000000,1\na,1700000060,3\n", "utf-8")
     assert read(tmp_path, text + CONDITION.format("csv"))[1]["shop"].digest != before
 
 

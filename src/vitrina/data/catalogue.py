@@ -16,6 +16,7 @@ from vitrina.data.tables import (
     factorize,
     is_text,
     normalize_ids,
+    read_columns,
     readable,
     require_columns,
     scan,
@@ -191,8 +192,7 @@ def _read_columns(source: Source, columns: CatalogueColumns) -> pl.DataFrame:
     if columns.category is not None and (columns.category in existing or not has_default_name):
         wanted["category"] = columns.category
     require_columns(frame, wanted, source)
-    with readable(source):
-        return frame.select(**{role: pl.col(name) for role, name in wanted.items()}).collect()
+    return read_columns(frame, wanted, source)
 
 
 def _as_titles(title: pl.Series, name: str | None, where: str) -> pl.Series:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from datetime import timedelta
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from vitrina.data.tables import (
     factorize,
     is_text,
     normalize_ids,
-    readable,
+    read_columns,
     require_columns,
     scan,
 )
@@ -38,6 +38,17 @@ _TIME_FORMS = ["%Y-%m-%d"] + [
     for clock in ("%H:%M:%S%.f", "%H:%M")
     for zone in ("", " %#z", " UTC")  # a space in a format matches any number of spaces
 ]
+_TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+# digits of a number that spells a day or a time, and what it spells
+_CALENDAR_FORMS = {8: "days yyyymmdd", 12: "minutes yyyymmddHHMM", 14: "seconds yyyymmddHHMMSS"}
+_YEAR = 31_556_952  # seconds, on average
+# the starts of years, in seconds since 1970
+_YEAR_1 = -62_135_596_800
+_YEAR_1971 = 31_536_000
+_YEAR_1995 = 788_918_400
+_YEAR_2101 = 4_133_980_800
+_YEAR_10000 = 253_402_300_800
 
 
 @dataclass(frozen=True)
@@ -69,15 +80,19 @@ class Sessions:
     counts : dict of str to int
         ``events``, ``sessions``, ``products`` (visits that were kept) and ``pairs``. Visits that
         were dropped, each counted under one reason: ``null_user``, ``null_time``, ``bad_time`` (not
-        a time), ``null_product``, ``not_in_catalogue``, ``repeated`` (the session has the product
-        already), ``truncated`` (products beyond `max_products`) and ``single_product_sessions``
-        (visits that were left alone in their session). All reasons and ``products`` add up to
-        ``events``.
+        a time of the years 1970 to 2100), ``null_product``, ``not_in_catalogue``, ``repeated`` (the
+        session has the product already), ``truncated`` (products beyond `max_products`) and
+        ``single_product_sessions`` (visits that were left alone in their session). All reasons and
+        ``products`` add up to ``events``.
+    time_note : str
+        How the times were read, with the first and the last day of the valid visits:
+        'timestamp: milliseconds since 1970, 2023-01-01 … 2023-12-31'.
     """
 
     products: Ragged
     product_ids: pl.Series
     counts: dict[str, int]
+    time_note: str = ""
 
     @property
     def pairs(self) -> int:
@@ -127,6 +142,7 @@ def sessionize(
     *,
     columns: EventColumns | None = None,
     product_ids: pl.Series | None = None,
+    time_unit: str | None = None,
 ) -> Sessions:
     """Group visits into sessions (paper §3.1: duplicates removed, truncated to 10 products).
 
@@ -136,10 +152,17 @@ def sessionize(
     Within a session, the first visit to each product is kept, and of these the first
     `max_products`. Sessions of a single product are dropped.
 
-    Times may be datetimes, dates, ISO 8601 text (UTC if it has no zone), or numbers since an epoch,
-    also as text. The median tells the unit of numbers: milliseconds from 1e11 (as seconds that
-    would be the year 5138), microseconds from 1e14, nanoseconds from 1e17, else seconds. Whole
-    numbers that can all be read as days yyyymmdd are dates.
+    Times may be datetimes, dates, ISO 8601 text (UTC if it has no zone), or numbers, also as text.
+    The median tells how numbers are read. They are days yyyymmdd, minutes yyyymmddHHMM or seconds
+    yyyymmddHHMMSS if the median has 8, 12 or 14 such digits and at least half of the numbers spell
+    a time. Else they count from 1970: milliseconds from 1e11 (as seconds that would be the year
+    5138), microseconds from 1e14, nanoseconds from 1e17, else seconds. Numbers with a median before
+    1995, such as Excel's days or positions in a sequence, are refused unless `time_unit` is set.
+
+    A visit counts as ``bad_time`` if its time can't be read like the others or lies outside the
+    years 1970 to 2100. So do two frequent signs of a missing time or of another unit: a time of
+    exactly 1970-01-01 00:00:00, if the median is later than 1970, and numbers that would be in
+    1970, unless `time_unit` is set.
 
     Parameters
     ----------
@@ -156,6 +179,9 @@ def sessionize(
         Ids of the catalogue. They are compared with those of the events as numbers if both are
         whole numbers, else as text. By default all products count, and are numbered in the order
         of their first appearance.
+    time_unit : {"s", "ms", "us", "ns"}, optional
+        What numbers in the time column count since 1970. By default their median tells it. Other
+        types of times have no use for it.
 
     Returns
     -------
@@ -165,24 +191,28 @@ def sessionize(
     ------
     InputError
         If a parameter is invalid, the table can't be read or a column is missing (see `scan` and
-        `require_columns`), no event has a valid time, no product is in the catalogue, or no session
-        has two products.
+        `require_columns`), no event has a valid time, the unit of the times is unclear, no product
+        is in the catalogue, or no session has two products.
     """
     limit = parse_gap(gap)
     if max_products < 2:
         raise InputError(
             f"`max_products` is {max_products}; a pair needs sessions of at least 2 products"
         )
+    if time_unit is not None and time_unit not in _TICKS_PER_SECOND:
+        raise InputError(
+            f"`time_unit` is '{time_unit}'; it must be one of {', '.join(_TICKS_PER_SECOND)}"
+        )
     columns = columns or EventColumns()
     names = asdict(columns)
     frame = scan(events, "events")
     require_columns(frame, names, events)
-    with readable(events):
-        visits = frame.select(**{role: pl.col(name) for role, name in names.items()}).collect()
+    visits = read_columns(frame, names, events)
 
     where = describe(events)
     counts = {"events": len(visits)}
-    visits, ticks_per_second = _valid(visits, columns, where, counts)
+    visits, times = _valid(visits, columns, where, counts, time_unit)
+    time_note = f"{columns.time}: {times.form}, {_days(visits['time'], times.per_second)}"
     user, row, product_ids = _numbered(visits, columns, where, product_ids)
     time = visits["time"].to_numpy()
     # large arrays are freed as soon as possible: memory limits the size of a log
@@ -190,7 +220,7 @@ def sessionize(
     user, time, row = _ordered(user, time, row)
 
     # rounding the gap down to whole ticks is exact, because differences are whole ticks, too
-    gap_ticks = min(limit // _MICROSECOND * ticks_per_second // 1_000_000, 2**63 - 1)
+    gap_ticks = min(limit // _MICROSECOND * times.per_second // 1_000_000, 2**63 - 1)
     session: npt.NDArray[np.int32] = _session_of(user, time, gap_ticks)
     del user, time
 
@@ -212,7 +242,7 @@ def sessionize(
             f"{where}: no session has two products ({_nonzero(counts)}): give a larger `gap` (it "
             f"is {limit}), or check `user_column`, `time_column` and `product_column`"
         )
-    return Sessions(products, product_ids, counts)
+    return Sessions(products, product_ids, counts, time_note)
 
 
 def _long_enough(
@@ -240,21 +270,47 @@ def _nonzero(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items() if count)
 
 
-def _valid(
-    visits: pl.DataFrame, columns: EventColumns, where: str, counts: dict[str, int]
-) -> tuple[pl.DataFrame, int]:
-    """Visits that have a user, a time (int64 ticks) and a product, and the ticks per second.
+@dataclass(frozen=True, eq=False)
+class _Times:
+    """Times that were read from a column.
 
-    Adds the numbers of dropped visits to `counts`.
+    Attributes
+    ----------
+    ticks : Series of Int64
+        Ticks since 1970, null where there is no time.
+    per_second : int
+        Number of ticks in a second.
+    form : str
+        How the column was read, for `Sessions.time_note`.
+    earliest : int
+        Earliest time that counts, in seconds since 1970.
+    """
+
+    ticks: pl.Series
+    per_second: int
+    form: str
+    earliest: int = 0
+
+
+def _valid(
+    visits: pl.DataFrame,
+    columns: EventColumns,
+    where: str,
+    counts: dict[str, int],
+    time_unit: str | None,
+) -> tuple[pl.DataFrame, _Times]:
+    """Visits that have a user, a time (int64 ticks) and a product, and how times were read.
+
+    Adds the numbers of dropped visits to `counts`. The times have no ticks: those are in the table.
     """
     if visits.is_empty():
         raise InputError(f"{where}: there are no events, only columns: give a table with rows")
     raw_time = visits["time"]
-    time, ticks_per_second = _ticks(raw_time, columns.time, where)
+    times = _read_times(raw_time, columns.time, where, time_unit)
     visits = visits.with_columns(
         normalize_ids(visits["user"], columns.user, where),
         normalize_ids(visits["product"], columns.product, where),
-        time=time,
+        time=times.ticks,
         without_time=raw_time.is_null(),
     )
     dropped = {
@@ -275,73 +331,164 @@ def _valid(
             f"{where}: no event has user, time and product ({reasons}): check `user_column`, "
             "`time_column` and `product_column`"
         )
-    return visits.drop("without_time"), ticks_per_second
+    # the column of ticks is freed with `visits`, as soon as it is used
+    return visits.drop("without_time"), replace(times, ticks=pl.Series(dtype=pl.Int64))
 
 
-def _ticks(time: pl.Series, name: str, where: str) -> tuple[pl.Series, int]:
-    """Times as int64 ticks, null where there is none; and the number of ticks per second."""
+def _read_times(time: pl.Series, name: str, where: str, unit: str | None) -> _Times:
+    """Read a column of times; the ticks are null where there is none from 1970 to 2100."""
     dtype = time.dtype
     if isinstance(dtype, pl.Datetime):
-        return time.to_physical(), {"ms": 10**3, "us": 10**6, "ns": 10**9}[dtype.time_unit]
-    if dtype == pl.Date:
-        return time.cast(pl.Datetime("ms")).to_physical(), 10**3
-    if dtype == pl.Null:
-        return time.cast(pl.Int64), 1
-    if dtype.is_numeric():
-        ticks, ticks_per_second = _ticks_of_numbers(time)
+        times = _Times(time.to_physical(), _TICKS_PER_SECOND[dtype.time_unit], "datetimes")
+    elif dtype == pl.Date:
+        times = _Times(time.cast(pl.Datetime("ms")).to_physical(), 10**3, "dates")
+    elif dtype == pl.Null:
+        times = _Times(time.cast(pl.Int64), 1, "no times")
+    elif dtype.is_numeric():
+        times = _times_of_numbers(time, name, where, unit)
     elif is_text(dtype):
-        ticks, ticks_per_second = _ticks_of_text(time.cast(pl.String))
+        times = _times_of_text(time.cast(pl.String), name, where, unit)
     else:
         raise InputError(
             f"{where}: column '{name}' ({dtype}) can't hold times: name another with `time_column`"
         )
-    if ticks.null_count() == len(ticks) and time.null_count() < len(time):
-        example = time.drop_nulls()[0]
+    valid = _in_range(times)
+    if valid.null_count() == len(time) and time.null_count() < len(time):
         raise InputError(
-            f"{where}: column '{name}' holds no times but values such as '{example}': write ISO "
-            "8601 or seconds since 1970, or name another column with `time_column`"
+            f"{where}: column '{name}' holds no times but values such as '{_example(time, times)}':"
+            " write ISO 8601 or seconds since 1970 (until 2100), or name another column with "
+            "`time_column`"
         )
-    return ticks, ticks_per_second
+    return replace(times, ticks=valid)
 
 
-def _ticks_of_numbers(time: pl.Series) -> tuple[pl.Series, int]:
-    """Ticks of numbers since an epoch; their median tells the unit (see `sessionize`)."""
+def _example(time: pl.Series, times: _Times) -> object:
+    """The first value of a column of times, or its ticks if it is no date that Python can show."""
+    if time.dtype.is_temporal():
+        tick = times.ticks.drop_nulls()[0]
+        if not _YEAR_1 <= tick // times.per_second < _YEAR_10000:
+            return tick
+    return time.drop_nulls()[0]
+
+
+def _in_range(times: _Times) -> pl.Series:
+    """The ticks, null where they are outside the years that count.
+
+    Differences of the others can't overflow, and dates that stand for no date (1678, 9999) can't
+    share a session.
+    """
+    ticks = times.ticks
+    lowest, highest = ticks.min(), ticks.max()
+    if not isinstance(lowest, int) or not isinstance(highest, int):  # there are no times
+        return ticks
+    first = times.earliest * times.per_second
+    end = _YEAR_2101 * times.per_second
+    # 1970-01-01 00:00:00 among later times is a zero that stands for no time
+    if lowest <= 0 and first == 0 and _median(ticks) >= _YEAR_1971 * times.per_second:
+        first = 1
+    if lowest >= first and highest < end:
+        return ticks
+    return ticks.set((ticks < first) | (ticks >= end), None)
+
+
+def _median(numbers: pl.Series) -> float:
+    """The median; NaN if there are no numbers."""
+    # about a million numbers are enough, and need little memory
+    known = numbers.drop_nulls()
+    sample = known.gather_every(max(1, len(known) // 1_000_000))
+    # "higher" gives a number of the column: the mean of two could have another number of digits
+    median = sample.quantile(0.5, interpolation="higher")
+    return float("nan") if median is None else median
+
+
+def _times_of_numbers(time: pl.Series, name: str, where: str, unit: str | None) -> _Times:
+    """Times from numbers; their median tells how to read them (see `sessionize`)."""
     is_whole = time.dtype.is_integer()
+    if is_whole:
+        time = time.cast(pl.Int64, strict=False)
+    if time.dtype == pl.Float32 and not bool((time.abs() < 2**24).all()):
+        raise InputError(
+            f"{where}: column '{name}' ({time.dtype}) rounds times of today by minutes: write "
+            "Float64, whole numbers or datetimes"
+        )
     if not is_whole:
         time = time.cast(pl.Float64)
         time = time.set(~time.is_finite(), None)
-    # about a million numbers are enough to tell the unit, and need little memory
-    known = time.drop_nulls()
-    sample = known.gather_every(max(1, len(known) // 1_000_000))
-    median = sample.abs().median()
-    if not isinstance(median, int | float):  # there are no numbers
-        return time.cast(pl.Int64), 1
-    # days yyyymmdd; as seconds since 1970 such numbers would all be in 1970
-    if 19_000_101 <= median <= 21_001_231:
-        days = time.cast(pl.Int64).cast(pl.String).str.to_date("%Y%m%d", strict=False)
-        if days.null_count() == time.null_count():
-            return days.cast(pl.Datetime("ms")).to_physical(), 10**3
-    unit = _ticks_per_second(median)
+    earliest = 0
+    if unit is None:
+        median = _median(time)
+        calendar = _calendar_times(time, median)
+        if calendar is not None:
+            return calendar
+        unit = _likely_unit(median)
+        _require_modern(median, unit, name, where)
+        # numbers that would be in 1970 are in another unit, or zeros for no time
+        earliest = _YEAR_1971
+    form = f"{_UNIT_NAMES[unit]} since 1970"
+    per_second = _TICKS_PER_SECOND[unit]
     if is_whole:
-        return time.cast(pl.Int64, strict=False), unit
+        return _Times(time, per_second, form, earliest)
     # keep fractions down to the microsecond
-    scale = max(10**6 // unit, 1)
-    return (time * scale).round().cast(pl.Int64, strict=False), unit * scale
+    scale = max(10**6 // per_second, 1)
+    ticks = (time * scale).round().cast(pl.Int64, strict=False)
+    return _Times(ticks, per_second * scale, form, earliest)
 
 
-def _ticks_per_second(median: float) -> int:
+def _calendar_times(time: pl.Series, median: float) -> _Times | None:
+    """Times from numbers that spell them, such as 20240229; None if few numbers do."""
+    for digits, form in _CALENDAR_FORMS.items():
+        # all are read like those of 14 digits
+        scale = 10 ** (14 - digits)
+        first = 19_700_101_000_000 // scale
+        end = 21_010_101_000_000 // scale
+        if not first <= median < end:
+            continue
+        number = time.set(~((time >= first) & (time < end) & (time % 1 == 0)), None)
+        text = (number.cast(pl.Int64) * scale).cast(pl.String)
+        moment = text.str.to_datetime("%Y%m%d%H%M%S", strict=False, time_unit="ms")
+        valid = len(moment) - moment.null_count()
+        if 2 * valid >= len(time) - time.null_count():
+            return _Times(moment.to_physical(), 10**3, form)
+    return None
+
+
+def _likely_unit(median: float) -> str:
     """The unit of numbers since 1970 with this median."""
     if median >= 10**17:
-        return 10**9
+        return "ns"
     if median >= 10**14:
-        return 10**6
+        return "us"
     if median >= 10**11:
-        return 10**3
-    return 1
+        return "ms"
+    return "s"
 
 
-def _ticks_of_text(time: pl.Series) -> tuple[pl.Series, int]:
-    """Ticks of ISO 8601 text (dates, or dates with times, also mixed), or else of numbers."""
+def _require_modern(median: float, unit: str, name: str, where: str) -> None:
+    """Raise an error if the median would be before 1995, when there were no shops to browse."""
+    seconds = median / _TICKS_PER_SECOND[unit]
+    if not seconds < _YEAR_1995:
+        return
+    year = f"in {1970 + int(seconds // _YEAR)}" if seconds >= 0 else "before 1970"
+    # from 1954 to 2064
+    hint = " (Excel's days: save them as dates)" if 20_000 <= median <= 60_000 else ""
+    raise InputError(
+        f"{where}: column '{name}' holds numbers such as {median:.15g}, which as "
+        f"{_UNIT_NAMES[unit]} since 1970 would be {year}{hint}: write ISO 8601, or set "
+        "`time_unit` if a unit is meant"
+    )
+
+
+def _days(ticks: pl.Series, per_second: int) -> str:
+    """The first and the last day of times."""
+    days = []
+    for tick in (ticks.min(), ticks.max()):
+        assert isinstance(tick, int)
+        days.append(f"{datetime.fromtimestamp(tick // per_second, UTC):%Y-%m-%d}")
+    return " … ".join(days)
+
+
+def _times_of_text(time: pl.Series, name: str, where: str, unit: str | None) -> _Times:
+    """Times of ISO 8601 text (dates, or dates with times, also mixed), or else of numbers."""
     text = time.str.strip_chars()
     # the formats that fit the first rows best come first: usually one fits all, and a format is
     # tried only on rows that the formats before it could not read
@@ -354,13 +501,13 @@ def _ticks_of_text(time: pl.Series) -> tuple[pl.Series, int]:
             break
         ticks = ticks.scatter(unread, _microseconds(text.gather(unread), form))
     if ticks.null_count() < len(ticks):
-        return ticks, 10**6
+        return _Times(ticks, 10**6, "ISO 8601")
     # whole numbers stay whole: as floats, nanoseconds would not be exact
     numbers = text.cast(pl.Float64, strict=False)
     whole_numbers = text.cast(pl.Int64, strict=False)
     if whole_numbers.null_count() == numbers.null_count():
         numbers = whole_numbers
-    return _ticks_of_numbers(numbers)
+    return _times_of_numbers(numbers, name, where, unit)
 
 
 def _microseconds(text: pl.Series, form: str) -> pl.Series:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 import polars as pl
 
 from vitrina.data.sessions import EventColumns
-from vitrina.data.tables import require_columns, scan
+from vitrina.data.tables import readable, require_columns, scan
 from vitrina.errors import InputError, MissingExtraError
 
 
@@ -155,8 +155,8 @@ def _open_ecommerce_csv(path: Path | None) -> tuple[pl.LazyFrame, pl.LazyFrame]:
 def _meli2020(path: Path | None) -> Dataset:
     histories = _file("meli2020", path, "train_dataset.jl.gz")
     items = _file("meli2020", path, "item_data.jl.gz")
-    _table(histories, "user_history")
-    _table(items, "item_id", "title", "domain_id")
+    _require_keys(histories, "user_history")
+    _require_keys(items, "item_id", "title", "domain_id")
     # The types are given, because they can't be inferred: event_info is an item's id (a number) in
     # views but text in searches. Text can hold both.
     fields = ("event_info", "event_timestamp", "event_type")
@@ -278,6 +278,13 @@ def _file(name: str, folder: Path | None, file: str, others: str = "") -> Path:
             f"{name}: no {expected} in {folder}: set `source_dir` to the folder that holds it"
         )
     return found
+
+
+def _require_keys(file: Path, *keys: str) -> None:
+    """Check that the first rows of JSON lines have these keys, without reading the whole file."""
+    with readable(file):
+        frame = pl.scan_ndjson(file, infer_schema_length=1000)
+    require_columns(frame, keys, file)
 
 
 def _table(file: Path, *columns: str) -> pl.LazyFrame:

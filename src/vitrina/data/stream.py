@@ -6,13 +6,28 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vitrina.data.tables import Source, describe, is_text, readable, require_columns, scan
+from vitrina.data.limits import READING_MEMORY, available_memory, is_blank, text_blocks
+from vitrina.data.parquet import parquet_parts
+from vitrina.data.tables import (
+    SEPARATORS,
+    Source,
+    bytes_in_memory,
+    describe,
+    files_of,
+    format_of,
+    is_text,
+    one_line,
+    readable,
+    require_columns,
+    scan,
+    size_of,
+)
 from vitrina.errors import InputError
 from vitrina.files import atomic_path, refuse_existing
 from vitrina.progress import Progress
@@ -20,10 +35,15 @@ from vitrina.progress import Progress
 T = TypeVar("T")
 
 _BATCH_ROWS = 16_384  # their vectors take 32 MiB
+_BATCH_BYTES = 32 * 2**20
 
 
 def title_batches(source: Source, title_column: str) -> Iterator[pl.DataFrame]:
-    """Read a table in batches of rows, in order.
+    """Read a table in batches of rows, in order and in bounded memory.
+
+    Files are read in small parts whatever their size, compression and row groups: text files in
+    blocks of about 4 MiB with rows of at most 16 MiB, Parquet files by pages of at most 256 MiB
+    (usual writers make pages of about 1 MiB). Frames are read by polars.
 
     Parameters
     ----------
@@ -34,26 +54,127 @@ def title_batches(source: Source, title_column: str) -> Iterator[pl.DataFrame]:
     Yields
     ------
     DataFrame
-        Up to 16,384 rows with all columns. The titles are of type String.
+        Up to 16,384 rows with all columns, or fewer if they take more than about 32 MiB. The titles
+        are of type String.
 
     Raises
     ------
     InputError
-        If the table can't be read, has no such column, or the column holds no text.
+        If the table can't be read, has no such column, the column holds no text, a column can't be
+        written to Parquet, or too little memory is free (at most 512 MiB are needed).
     """
     frame = scan(source, "titles")
     require_columns(frame, {"title": title_column}, source)
     with readable(source):
-        dtype = frame.collect_schema()[title_column]
+        schema = frame.collect_schema()
+    dtype = schema[title_column]
     # a column without any value has the type Null
     if not is_text(dtype) and dtype != pl.Null:
         raise InputError(
             f"{describe(source)}: column '{title_column}' ({dtype}) holds no text; "
             "name the column of titles with `title_column`"
         )
-    frame = frame.with_columns(pl.col(title_column).cast(pl.String))
+    _require_storable(schema, describe(source))
+    _require_memory(schema, source)
+    batches: Iterator[pl.DataFrame]
     with readable(source):
-        yield from frame.collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True)
+        if isinstance(source, pl.LazyFrame | pl.DataFrame):
+            batches = iter(frame.collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True))
+        else:
+            batches = _merged(_parts(files_of(source), schema))
+        for batch in batches:
+            yield batch.with_columns(pl.col(title_column).cast(pl.String))
+
+
+def _require_memory(schema: pl.Schema, source: Source) -> None:
+    """Raise an error if less memory is free than reading in parts may take."""
+    with readable(source):
+        _, most, _ = bytes_in_memory(schema.names(), source)
+    needed = min(READING_MEMORY, 2 * most)
+    # an allocation that fails in polars ends the process without a word
+    if available_memory(reserve=5) < needed:
+        raise InputError(
+            f"{describe(source)}: reading it takes {-(-needed // 2**20)} MiB of memory, which are "
+            "not free: close other programs, or raise the limit of memory"
+        )
+
+
+def _require_storable(schema: pl.Schema, where: str) -> None:
+    """Raise an error if a column can't be written to Parquet."""
+    for name, dtype in schema.items():
+        if "\0" in name:
+            raise InputError(
+                f"{where}: the name of a column, '{one_line(name)}', holds the character NUL: "
+                "rename it"
+            )
+        if not _is_storable(dtype):
+            raise InputError(
+                f"{where}: column '{one_line(name)}' ({dtype}) can't be written to Parquet: drop "
+                "it, or convert it to another type"
+            )
+
+
+def _is_storable(dtype: Any) -> bool:
+    """Whether a polars type has values that pyarrow can write to Parquet."""
+    if isinstance(dtype, pl.Struct):
+        fields = dtype.fields
+        return bool(fields) and all("\0" not in f.name and _is_storable(f.dtype) for f in fields)
+    if isinstance(dtype, pl.Array) and dtype.size == 0:
+        return False
+    if isinstance(dtype, pl.List | pl.Array):
+        return _is_storable(dtype.inner)
+    return dtype != pl.Object and not str(dtype).endswith("128")
+
+
+def _parts(files: list[Path], schema: pl.Schema) -> Iterator[pl.DataFrame]:
+    """The rows of files in parts of few bytes, all of the same schema."""
+    for file in files:
+        name = format_of(file)
+        if name == "Parquet":
+            parts = parquet_parts(file)
+        elif (separator := SEPARATORS[name]) is None:
+            parts = _parts_of_json(file, schema)
+        else:
+            parts = _parts_of_csv(file, separator)
+        for part in parts:
+            # polars accepts another order of the columns of Parquet files
+            if name == "Parquet" and set(part.columns) == set(schema):
+                part = part.select(schema.names())
+            if part.columns != schema.names():
+                raise pl.exceptions.SchemaError("names of columns differ")
+            yield part.cast(schema)
+
+
+def _parts_of_csv(file: Path, separator: str) -> Iterator[pl.DataFrame]:
+    header = b""
+    for block in text_blocks(file, separator):
+        if is_blank(header):
+            header = block
+            continue
+        yield pl.read_csv(header + block, separator=separator, infer_schema=False)
+
+
+def _parts_of_json(file: Path, schema: pl.Schema) -> Iterator[pl.DataFrame]:
+    for block in text_blocks(file, None):
+        yield pl.read_ndjson(block, schema=schema)
+
+
+def _merged(parts: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Batches of as many rows as a batch may have, made of parts of few bytes."""
+    held: list[pl.DataFrame] = []
+    rows = size = 0
+    for part in parts:
+        for piece in part.iter_slices(_BATCH_ROWS):
+            piece_size = size_of(piece)
+            if held and (rows + len(piece) > _BATCH_ROWS or size + piece_size > _BATCH_BYTES):
+                yield pl.concat(held)
+                held = []
+                rows = size = 0
+            held.append(piece)
+            rows += len(piece)
+            size += piece_size
+    if held:
+        yield pl.concat(held)
 
 
 def add_columns(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from vitrina.data.limits import MAX_COLUMNS, READING_MEMORY, available_memory, text_size
 from vitrina.errors import InputError
 
 Source: TypeAlias = str | Path | Sequence[str | Path] | pl.LazyFrame | pl.DataFrame
@@ -22,13 +25,40 @@ Source: TypeAlias = str | Path | Sequence[str | Path] | pl.LazyFrame | pl.DataFr
 TEXT_DTYPES = (pl.String, pl.Categorical, pl.Enum)
 """The polars dtypes of columns that hold text."""
 
+SEPARATORS: dict[str, str | None] = {"CSV": ",", "TSV": "\t", "JSON lines": None}
+"""The formats of text files, with what separates the columns."""
+
+
+def _scan_json_lines(files: list[str]) -> pl.LazyFrame:
+    """Open JSON lines with the keys and types of all rows of all files.
+
+    polars takes those of the first file, and drops other keys silently.
+    """
+    schemas = [_json_schema(file, *_version(file)) for file in files]
+    if len(schemas) > 1:
+        empty = [pl.DataFrame(schema=schema) for schema in schemas]
+        schemas = [pl.concat(empty, how="diagonal_relaxed").schema]
+    return pl.scan_ndjson(files, schema=schemas[0])
+
+
+@lru_cache(maxsize=1024)
+def _json_schema(file: str, size: int, changed: int) -> pl.Schema:
+    """The keys and types of a file; its size and last change tell if a known result holds."""
+    return pl.scan_ndjson(file, infer_schema_length=None).collect_schema()
+
+
+def _version(file: str) -> tuple[int, int]:
+    status = Path(file).stat()
+    return status.st_size, status.st_mtime_ns
+
+
 # All columns of CSV files are read as text. Otherwise ids would lose their leading zeros, and a
 # column that starts with numbers (ISBNs before ASINs) would make the reader fail half-way.
 _READERS: dict[str, Callable[[list[str]], pl.LazyFrame]] = {
     "Parquet": lambda files: pl.scan_parquet(files, glob=False),
     "CSV": lambda files: pl.scan_csv(files, glob=False, infer_schema=False),
     "TSV": lambda files: pl.scan_csv(files, glob=False, infer_schema=False, separator="\t"),
-    "JSON lines": lambda files: pl.scan_ndjson(files, infer_schema_length=10_000),
+    "JSON lines": _scan_json_lines,
 }
 _FORMATS = {
     ".parquet": "Parquet",
@@ -47,7 +77,20 @@ _READING_ERRORS = (
     EOFError,
     zlib.error,
     UnicodeError,
+    MemoryError,
+    pa.ArrowException,
 )
+
+# limits of messages
+_NAMED_COLUMNS = 100
+_NAME_LENGTH = 100
+
+# bytes that a cell takes in memory, besides the bytes of its text
+_LEAST_CELL = 4
+_MOST_CELL = 16
+
+# how many times the size of a table is needed to make sessions or a catalogue of it
+_COPIES = 3
 
 _SAVE_AS_UTF8 = "save it as UTF-8 (in Excel: 'CSV UTF-8')"
 
@@ -57,7 +100,8 @@ def scan(source: Source, what: str) -> pl.LazyFrame:
 
     All columns of CSV and TSV files are read as text; Parquet and JSON lines keep their types.
     Several files are read one after the other, in the given order. The files that match a glob
-    are sorted.
+    are sorted. Text files are first read once to check them, JSON lines twice: their columns are
+    the keys of all rows of all files.
 
     Parameters
     ----------
@@ -76,22 +120,32 @@ def scan(source: Source, what: str) -> pl.LazyFrame:
     ------
     InputError
         If a file is missing, empty, a folder or unreadable, a glob matches nothing, an extension
-        is unknown, or the files have different formats.
+        is unknown, the files have different formats, or a file has too many columns or a row of
+        too many bytes (see `vitrina.data.limits`).
     """
     if isinstance(source, pl.LazyFrame | pl.DataFrame):
         return source.lazy()
-    files = _files(source, what)
+    files = files_of(source, what)
     formats: dict[str, Path] = {}
     for file in files:
-        formats.setdefault(_format(file, what), file)
+        formats.setdefault(format_of(file, what), file)
     if len(formats) > 1:
         listed = ", ".join(f"{file} ({name})" for name, file in formats.items())
         raise InputError(f"{what}: files of different formats: {listed}: give files of one format")
+    name = next(iter(formats))
+    if name in SEPARATORS:
+        for file in files:
+            with readable(file):
+                text_size(file, SEPARATORS[name])
     with readable(files):
-        read = _READERS[next(iter(formats))]
-        frame = read([str(file) for file in files])
+        frame = _READERS[name]([str(file) for file in files])
         # reads the header, so that a broken one fails here
-        frame.collect_schema()
+        columns = len(frame.collect_schema())
+    if columns > MAX_COLUMNS:
+        raise InputError(
+            f"{files[0]}: has {columns:,} columns; at most {MAX_COLUMNS:,} can be read: keep those "
+            "that are needed"
+        )
     return frame
 
 
@@ -133,6 +187,8 @@ def _reading_message(source: Source, error: BaseException) -> str:
         file, reason = culprit
     if "permission denied" in reason.lower():
         advice = "ask for the right to read it"
+    elif isinstance(error, MemoryError):
+        advice = "free some memory, or use a machine with more of it"
     elif "utf-8" in reason.lower() and file and _known_format(file) != "Parquet":
         advice = _SAVE_AS_UTF8
     else:
@@ -141,6 +197,110 @@ def _reading_message(source: Source, error: BaseException) -> str:
         )
     name = "the table given" if file is None else str(file)
     return f"{name}: can't be read ({reason}): {advice}"
+
+
+def read_columns(frame: pl.LazyFrame, columns: Mapping[str, str], source: Source) -> pl.DataFrame:
+    """Read columns of a table into memory, or raise an error if they need more than there is.
+
+    Parameters
+    ----------
+    frame : LazyFrame
+        The result of ``scan(source, ...)``.
+    columns : mapping of str to str
+        New names of the columns, and their names in the table.
+    source : path, list of paths, or polars frame
+        The origin of the frame.
+
+    Returns
+    -------
+    DataFrame
+        The columns under their new names.
+
+    Raises
+    ------
+    InputError
+        If the files can't be read (see `readable`), or the columns take more than a quarter
+        of the memory that is free: what is made of them needs the rest.
+    """
+    selected = frame.select(**{new: pl.col(name) for new, name in columns.items()})
+    with readable(source):
+        least, most, at_once = bytes_in_memory(columns.values(), source)
+        free = available_memory()
+        if most <= free // (1 + _COPIES):
+            return selected.collect()
+        # several row groups are read at once
+        needed = max((1 + _COPIES) * least, 4 * at_once)
+        if needed > free or available_memory(reserve=5) < READING_MEMORY:
+            raise InputError(_too_large(source))
+        # An allocation that fails in polars ends the process, so the memory is watched meanwhile.
+        parts = []
+        held = 0
+        for part in selected.collect_batches(maintain_order=True):
+            parts.append(part)
+            held += size_of(part)
+            if _COPIES * held > available_memory():
+                raise InputError(_too_large(source))
+        return pl.concat(parts) if parts else selected.head(0).collect()
+
+
+def size_of(table: pl.DataFrame) -> int:
+    """Return how many bytes a table takes in memory."""
+    # polars counts only the letters of text, but each text takes memory besides them
+    cells = table.height * sum(is_text(dtype) for dtype in table.dtypes)
+    return int(table.estimated_size()) + cells * _MOST_CELL
+
+
+def _too_large(source: Source) -> str:
+    return (
+        f"{describe(source)}: takes more memory than there is: give fewer rows, or use a machine "
+        "with more memory"
+    )
+
+
+def bytes_in_memory(columns: Collection[str], source: Source) -> tuple[int, int, int]:
+    """Return how many bytes columns take in memory, as far as it is known.
+
+    Parameters
+    ----------
+    columns : collection of str
+        Names of the columns.
+    source : path, list of paths, or polars frame
+        See `scan`. The files of a lazy frame may have other columns, or more rows.
+
+    Returns
+    -------
+    least, most : int
+        What the columns take at least, and at most.
+    at_once : int
+        What the columns of the largest row group take.
+    """
+    least = most = at_once = 0
+    for file in _files_behind(source):
+        name = _known_format(file)
+        if name == "Parquet":
+            metadata = pq.read_metadata(file)
+            for i in range(metadata.num_row_groups):
+                size = _group_bytes(metadata.row_group(i), columns)
+                at_once = max(at_once, size)
+                most += size
+            # a lazy frame may leave out rows
+            if not isinstance(source, pl.LazyFrame):
+                least += metadata.num_rows * len(columns) * _LEAST_CELL
+        elif name is not None:
+            # in the file, a missing cell has no bytes, but a row has at least one
+            size = text_size(file, SEPARATORS[name])
+            most += size + size * len(columns) * _MOST_CELL
+    return least, most, at_once
+
+
+def _group_bytes(group: pq.RowGroupMetaData, columns: Collection[str]) -> int:
+    """The bytes of columns of a row group, decompressed."""
+    size = int(group.num_rows) * len(columns) * _MOST_CELL
+    for i in range(group.num_columns):
+        column = group.column(i)
+        if column.path_in_schema in columns:
+            size += int(column.total_uncompressed_size)
+    return size
 
 
 def require_columns(
@@ -186,7 +346,17 @@ def _missing_column(name: str, existing: list[str], where: str, advice: str) -> 
         advice = "save it with commas, not semicolons, between the columns"
     elif len(existing) == 1 and "\t" in header:
         advice = "tabs are between the columns: rename it to .tsv"
-    return f"{where}: no column '{name}'; there are: {', '.join(existing)}: {advice}"
+    listed = ", ".join(one_line(column) for column in existing[:_NAMED_COLUMNS])
+    if len(existing) > _NAMED_COLUMNS:
+        listed += f" and {len(existing) - _NAMED_COLUMNS:,} more"
+    return f"{where}: no column '{name}'; there are: {listed}: {advice}"
+
+
+def one_line(name: str) -> str:
+    """Shorten the name of a column for a message, and replace the characters of no letter."""
+    if len(name) > _NAME_LENGTH:
+        name = name[:_NAME_LENGTH] + "…"
+    return "".join(letter if letter.isprintable() else " " for letter in name)
 
 
 def describe(source: Source) -> str:
@@ -199,8 +369,25 @@ def describe(source: Source) -> str:
     return f"{files[0]} and {len(files) - 1} more"
 
 
-def _files(source: str | Path | Sequence[str | Path], what: str) -> list[Path]:
-    """The files that a source names, after a check that all exist and none is empty."""
+def files_of(source: str | Path | Sequence[str | Path], what: str = "files") -> list[Path]:
+    """Return the files that a source names, after a check that all exist and none is empty.
+
+    Parameters
+    ----------
+    source : path or list of paths
+    what : str
+        What the rows are, for messages.
+
+    Returns
+    -------
+    list of Path
+        The files that match a glob are sorted.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, empty, a folder or unreadable, or a glob matches nothing.
+    """
     given = [source] if isinstance(source, str | Path) else list(source)
     if not given:
         raise InputError(f"{what}: no file given: name at least one")
@@ -254,7 +441,24 @@ def _known_format(file: Path) -> str | None:
     return found
 
 
-def _format(file: Path, what: str) -> str:
+def format_of(file: Path, what: str = "files") -> str:
+    """Return 'Parquet', 'CSV', 'TSV' or 'JSON lines', as a file's extension says.
+
+    Parameters
+    ----------
+    file : Path
+    what : str
+        What the rows are, for messages.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    InputError
+        If the extension is unknown.
+    """
     found = _known_format(file)
     if found is None:
         raise InputError(
@@ -271,7 +475,7 @@ def _files_behind(source: Source) -> list[Path]:
     if isinstance(source, pl.LazyFrame):
         return _files_of_plan(source)
     try:
-        return _files(source, "files")
+        return files_of(source)
     except InputError:  # a file has vanished or is empty: return the paths as they were given
         given = [source] if isinstance(source, str | Path) else source
         return [Path(path) for path in given]
@@ -291,6 +495,8 @@ def _files_of_plan(frame: pl.LazyFrame) -> list[Path]:
 
 def _reason(error: BaseException) -> str:
     """The first line of an error's message, or its type if it has none."""
+    if isinstance(error, OSError) and error.strerror:  # without the path, which is named already
+        return error.strerror
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(" .:") if lines else type(error).__name__
 
@@ -298,7 +504,7 @@ def _reason(error: BaseException) -> str:
 def _first_unreadable(files: list[Path]) -> tuple[Path, str] | None:
     """The first file that can't be read alone, and the reason; None if each can be read."""
     for file in files:
-        read = _READERS[_format(file, "files")]
+        read = _READERS[format_of(file)]
         try:
             read([str(file)]).select(pl.all().null_count()).collect()
         except _READING_ERRORS as error:

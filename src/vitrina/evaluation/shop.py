@@ -44,6 +44,8 @@ class Shop:
         Names of the columns of `products`.
     held_out : frozenset of str
         Normalised validation and test titles of the tasks. `catalogue` leaves out their products.
+    time_unit : str, optional
+        What numbers in the time column count since 1970, see `sessionize`.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Shop:
     event_columns: EventColumns = field(default_factory=EventColumns)
     catalogue_columns: CatalogueColumns = field(default_factory=CatalogueColumns)
     held_out: frozenset[str] = field(default=frozenset(), repr=False)
+    time_unit: str | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -62,6 +65,8 @@ class Shop:
         # by content: a copy of the files elsewhere has the same digest
         files = [file_digest(file) for file in (*self.events, *self.products)]
         content = repr((files, len(self.events), self.gap, self.language, columns))
+        if self.time_unit is not None:
+            content += f"times in {self.time_unit}"
         content += f"1 user in {HELD_OUT_USERS} held out"
         # only titles of the catalogue: other held-out titles change nothing
         content += "\n".join(self._held_out_titles(self.full_catalogue()))
@@ -118,4 +123,5 @@ class Shop:
                 max_products,
                 columns=self.event_columns,
                 product_ids=None if catalogue is None else catalogue.product_ids,
+                time_unit=self.time_unit,
             )

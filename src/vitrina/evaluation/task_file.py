@@ -97,8 +97,8 @@ def read_tasks(
       sessions; ``rows``, a number of rows to draw at random; ``note``, for the report.
 
     Each ``[sessions.NAME]`` has ``events`` and ``products`` (files) and, where they differ from the
-    defaults, ``gap``, ``language``, ``user_column``, ``time_column``, ``product_column``,
-    ``title_column`` and ``category_column``, like the options of `vitrina train`.
+    defaults, ``gap``, ``time_unit``, ``language``, ``user_column``, ``time_column``,
+    ``product_column``, ``title_column`` and ``category_column``, like the options of `vitrina train`.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def _read_shops(path: Path, tables: Any) -> dict[str, Shop]:
 def _read_shop(path: Path, name: str, table: Mapping[str, Any]) -> Shop:
     where = f"{path}: [sessions.{name}]"
     roles = ("user", "time", "product", "title", "category")
-    options = {"events", "products", "gap", "language"}
+    options = {"events", "products", "gap", "language", "time_unit"}
     _check_keys(where, table, options | {f"{role}_column" for role in roles})
     # the files are relative to the task file
     events = _files(path, where, "events", table)
@@ -183,6 +183,9 @@ def _read_shop(path: Path, name: str, table: Mapping[str, Any]) -> Shop:
     language = None
     if "language" in table:
         language = _typed(where, "language", table["language"], str)
+    time_unit = None
+    if "time_unit" in table:
+        time_unit = _typed(where, "time_unit", table["time_unit"], str)
     # both raise an error for a value that can't be used
     with error_prefix(where):
         parse_gap(gap)
@@ -198,6 +201,7 @@ def _read_shop(path: Path, name: str, table: Mapping[str, Any]) -> Shop:
         language,
         EventColumns(**{role: columns[role] for role in event_roles if role in columns}),
         CatalogueColumns(**{role: columns[role] for role in catalogue_roles if role in columns}),
+        time_unit=time_unit,
     )
     # a mistake in a column's name shows now, not when pre-training starts
     _check_columns(where, "events", events, asdict(shop.event_columns).values())

@@ -27,6 +27,7 @@ def train_from_tables(
     *,
     gap: str | timedelta | int = "30m",
     max_products: int = 10,
+    time_unit: str | None = None,
     event_columns: EventColumns | None = None,
     catalogue_columns: CatalogueColumns | None = None,
     inputs: Mapping[str, Any] | None = None,
@@ -58,14 +59,16 @@ def train_from_tables(
         `vitrina.data.sessions.parse_gap`. A number is in minutes.
     max_products : int, default 10
         Products kept of each session; at least 2.
+    time_unit : {"s", "ms", "us", "ns"}, optional
+        What numbers in the time column count since 1970. By default their median tells it.
     event_columns : EventColumns, optional
         Names of the columns of `events`.
     catalogue_columns : CatalogueColumns, optional
         Names of the columns of `products`.
     inputs : mapping of str to Any, optional
         Record of the input that is saved with the encoder. A resumed run must be given the same
-        record. By default it holds the files, the gap, `max_products` and the names of the
-        columns. It says only that a polars frame was given, not what the frame contains.
+        record. By default it holds the files, the gap, `max_products`, `time_unit` and the names
+        of the columns. It says only that a polars frame was given, not what the frame contains.
     threads : int, optional
         Number of threads; all processors by default. A resumed run keeps its own number.
     device : {"auto", "cpu", "cuda"}, default "auto"
@@ -127,13 +130,22 @@ def train_from_tables(
             "products": _names(products),
             "gap": str(gap),
             "max_products": max_products,
+            "time_unit": time_unit,
             "event_columns": list(asdict(event_columns).values()),
             "catalogue_columns": list(asdict(catalogue_columns).values()),
         }
     catalogue = sessions = None
     if not (resume and RunFolder.of(out).prepared):
         catalogue = _read_catalogue(products, catalogue_columns, quiet)
-        sessions = _read_sessions(events, catalogue, gap, max_products, event_columns, quiet)
+        sessions = sessionize(
+            events,
+            gap,
+            max_products,
+            columns=event_columns,
+            product_ids=catalogue.product_ids,
+            time_unit=time_unit,
+        )
+        _show_counts(sessions, quiet)
     return train(
         catalogue,
         sessions,
@@ -156,24 +168,15 @@ def _read_catalogue(products: Source, columns: CatalogueColumns, quiet: bool) ->
     return catalogue
 
 
-def _read_sessions(
-    events: Source,
-    catalogue: Catalogue,
-    gap: str | timedelta | int,
-    max_products: int,
-    columns: EventColumns,
-    quiet: bool,
-) -> Sessions:
-    """Group the visits into sessions, print their counts and warn of unusable visits."""
-    sessions = sessionize(
-        events, gap, max_products, columns=columns, product_ids=catalogue.product_ids
-    )
-    console(stderr=True, quiet=quiet).print(f"sessions: {counted(sessions.counts)}")
+def _show_counts(sessions: Sessions, quiet: bool) -> None:
+    """Print how the times were read and the counts of the sessions; warn of unusable visits."""
+    notes = console(stderr=True, quiet=quiet)
+    notes.print(f"times: {sessions.time_note}")
+    notes.print(f"sessions: {counted(sessions.counts)}")
     unusable = {reason: sessions.counts[reason] for reason in UNUSABLE if sessions.counts[reason]}
     if unusable:
         # Shown even when quiet: it may mean that the wrong column was named.
         console(stderr=True).print(f"warning: events that can't be used: {counted(unusable)}")
-    return sessions
 
 
 def _names(source: Source) -> list[str] | str:

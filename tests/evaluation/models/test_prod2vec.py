@@ -164,8 +164,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     for user in range(300):
         clique = 100 if user % 2 else 200
         for second, product in enumerate(rng.choice(20, 5, replace=False)):
-            events.append((f"u{user}", second, clique + int(product)))
-    events.append(("alone", 0, 999))
+            events.append((f"u{user}", 1_700_000_000 + second, clique + int(product)))
+    events.append(("alone", 1_700_000_000, 999))
     products = [
         (clique + i, f"{words[i % 4].upper()} No{i}", f"{kind} {i % 2}")
         for clique, words, kind in ((100, FRUIT, "food"), (200, TOOLS, "tool"))
