@@ -98,7 +98,8 @@ def read_tasks(
 
     Each ``[sessions.NAME]`` has ``events`` and ``products`` (files) and, where they differ from the
     defaults, ``gap``, ``time_unit``, ``language``, ``user_column``, ``time_column``,
-    ``product_column``, ``title_column`` and ``category_column``, like the options of `vitrina train`.
+    ``product_column``, ``title_column`` and ``category_column``, like the options of
+    `vitrina train`.
 
     Parameters
     ----------
