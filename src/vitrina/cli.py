@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vitrina._version import __version__
-from vitrina.errors import InputError
+from vitrina.errors import InputError, shown
 from vitrina.progress import console, counted
 
 # Each command imports what it needs when it runs, so that help, versions and mistakes are fast.
@@ -464,7 +464,8 @@ def inspect(
 
     if kind_of(folder) == KIND:
         classifier = TitleClassifier.load(folder)
-        console().print(f"classifier of: {', '.join(map(str, classifier.classes_.tolist()))}")
+        names = shown(", ".join(map(str, classifier.classes_.tolist())), 2_000)
+        console().print(f"classifier of: {names}")
         weights = classifier.encoder.weights
     else:
         weights = EncoderWeights.load(folder)

@@ -12,7 +12,16 @@ class InputError(ValueError):
     The message is one line that names the file, row or field and says how to fix it. It writes the
     names of parameters in backquotes, which the command line replaces with its options. The command
     line prints the message to stderr and exits with code 2. No partial output is left.
+
+    Parameters
+    ----------
+    message : str
+        It may quote a file of a stranger: what can't be printed becomes an escape, and beyond 1,000
+        characters an ellipsis.
     """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(shown(message, 1_000))
 
 
 class MissingExtraError(InputError, ImportError):
@@ -47,3 +56,28 @@ def error_prefix(where: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
+
+
+def shown(text: str, longest: int = 200) -> str:
+    """Return text of a stranger as it can be printed.
+
+    Control characters could change a terminal or break a one-line message.
+
+    Parameters
+    ----------
+    text : str
+    longest : int, optional
+        Characters to keep; an ellipsis stands for the others.
+
+    Returns
+    -------
+    str
+        Characters that can't be printed are written as escapes, such as ``\\x1b``.
+    """
+    cut = text[:longest] + "…" if len(text) > longest else text
+    if cut.isprintable():
+        return cut
+    parts = []
+    for char in cut:
+        parts.append(char if char.isprintable() else char.encode("unicode_escape").decode())
+    return "".join(parts)

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitrina.errors import InputError
+from vitrina.errors import InputError, shown
 
 MANIFEST = "manifest.json"
 """Name of the file that makes a folder a sealed one."""
@@ -485,28 +485,3 @@ def require(
 
 _short_repr = reprlib.Repr()
 _short_repr.maxstring = _short_repr.maxother = _short_repr.maxlong = 80
-
-
-def shown(text: str, longest: int = 200) -> str:
-    """Return text of a stranger as it can be printed.
-
-    Control characters could change a terminal or break a one-line message.
-
-    Parameters
-    ----------
-    text : str
-    longest : int, optional
-        Characters to keep; an ellipsis stands for the others.
-
-    Returns
-    -------
-    str
-        Characters that can't be printed are written as escapes, such as ``\\x1b``.
-    """
-    cut = text[:longest] + "…" if len(text) > longest else text
-    if cut.isprintable():
-        return cut
-    parts = []
-    for char in cut:
-        parts.append(char if char.isprintable() else char.encode("unicode_escape").decode())
-    return "".join(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import polars as pl
 import pytest
@@ -17,9 +18,9 @@ SECONDS = [1_700_000_000, 1_700_000_060]
 DAYS = [20240229, 20240229, 20240301, 20240301]
 
 
-def read(times: object, gap: str = "30m", time_unit: str | None = None) -> Sessions:
+def read(times: Any, gap: str = "30m", time_unit: str | None = None) -> Sessions:
     """Sessions of one user, whose n-th visit is to product n."""
-    time = times if isinstance(times, pl.Series) else pl.Series(times)
+    time = pl.Series(times)
     events = pl.DataFrame({"user": 1, "timestamp": time, "product_id": range(len(time))})
     return sessionize(events, gap, time_unit=time_unit)
 

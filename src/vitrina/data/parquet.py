@@ -56,6 +56,7 @@ def parquet_parts(file: Path) -> Iterator[pl.DataFrame]:
             rows = min(max(MAX_PAGE // max(repeated, 1), 1), _READ_ROWS)
             # one group at a time: a batch of two groups can't hold lists of categories
             for batch in table.iter_batches(rows, row_groups=[number]):
+                batch.validate(full=True)  # text that is not UTF-8 would reach the kernels
                 yield pl.DataFrame(batch)
 
 

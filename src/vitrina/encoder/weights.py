@@ -16,7 +16,7 @@ import safetensors.numpy
 from vitrina._version import __version__
 from vitrina.compiled import default_threads, fork_safe_lock
 from vitrina.encoder.kernels import BLOCKS, WIDTHS, Table
-from vitrina.errors import InputError, error_prefix
+from vitrina.errors import InputError, error_prefix, shown
 from vitrina.files import atomic_path, refuse_existing
 from vitrina.sealed import (
     MIB,
@@ -26,7 +26,6 @@ from vitrina.sealed import (
     parse_json,
     require,
     seal,
-    shown,
 )
 from vitrina.text.model_file import check_model
 from vitrina.text.normalize import Normalizer, Style

@@ -155,7 +155,9 @@ def _parse_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: {reason}; give a TOML file that names tasks") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not UTF-8 text; give a TOML file that names tasks") from None
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise InputError(f"{path}: nests too deeply; give a TOML file that names tasks") from None
+    except (tomllib.TOMLDecodeError, ValueError) as error:
         raise InputError(f"{path}: is not valid TOML: {error}") from None
 
 
