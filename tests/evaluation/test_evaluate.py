@@ -309,7 +309,7 @@ def test_a_missing_package_is_named(
     assert run(*arguments, "--sizes", "50", "--subsamples", "1") == 0
     assert "packages are missing: fasttext, fasttext-autotune, text-cnn;" in capsys.readouterr().err
     models = pl.read_parquet(words / "out" / "results.parquet")["model"].unique()
-    assert sorted(models) == ["TF-IDF", "bag of words"]
+    assert sorted(models) == ["LSA", "TF-IDF", "TF-IDF of n-grams", "bag of words"]
     events = pl.DataFrame({"user": [1, 1], "timestamp": [1_700_000_000] * 2, "product_id": [1, 2]})
     events.write_csv(words / "events.csv")
     products = pl.DataFrame({"product_id": [1, 2], "title": ["a", "b"], "category": ["c", "c"]})

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from vitrina.evaluation.findings import describe
+from vitrina.evaluation.findings import describe, describe_best
 from vitrina.evaluation.statistics import MEAN, differences, summarise
 
 ONE_SUBSAMPLE = "Each size has one subsample only, so the effect of its draw is unknown."
@@ -36,7 +36,7 @@ def curve(values, metric="auc", sizes=(100, 1000, 10_000)):
 
 def described(cells, encoder="ours"):
     primary = summarise(cells).filter(pl.col("metric") == cells["metric"][0])
-    gaps = differences(cells, encoder).filter(pl.col("task") != MEAN)
+    gaps = differences(cells, encoder or "").filter(pl.col("task") != MEAN)
     return describe(primary, gaps, encoder)
 
 
@@ -97,6 +97,14 @@ def test_counting_words_is_enough():
     assert f"{start}TF-IDF at any size. Each" in text
     both = curve({"ours": (0.7,), "TF-IDF": (0.7,), "bag of words": (0.8,)}, sizes=(100,))
     assert f"{start}bag of words or TF-IDF at any size. Each" in described(both)
+    grams = curve({"ours": (0.7,), "TF-IDF of n-grams": (0.8,), "TF-IDF": (0.6,)}, sizes=(100,))
+    start = " Counting words and n-grams is enough here: ours does not clearly beat "
+    assert f"{start}TF-IDF of n-grams at any size." in described(grams)
+    three = curve(
+        {"ours": (0.7,), "TF-IDF of n-grams": (0.8,), "TF-IDF": (0.8,), "bag of words": (0.7,)},
+        sizes=(100,),
+    )
+    assert f"{start}bag of words, TF-IDF or TF-IDF of n-grams at any size." in described(three)
     once = curve({"ours": (0.71, 0.8), "TF-IDF": (0.7, 0.9)}, sizes=(100, 1000))
     assert "enough" not in described(once)
 
@@ -127,3 +135,23 @@ def test_nothing_to_compare():
     assert described(curve({"words": (0.7, 0.8, 0.9), "slow": (0.6, 0.6, 0.6)})) == (
         "words leads at all sizes (AUC 0.700 to 0.900). ours has no results here."
     )
+
+
+def test_without_an_encoder_only_the_leaders_are_named():
+    cells = curve({"LSA": (0.7, 0.8, 0.9), "slow": (0.6, 0.6, 0.95)})
+    assert described(cells, None) == (
+        "LSA leads from 100 to 1,000 labels (AUC 0.700 to 0.800) and slow at 10,000 labels "
+        "(AUC 0.950)."
+    )
+
+
+def test_the_best_of_another_kind():
+    cells = curve({"ours": (0.8, 0.7, 0.6), "words": (0.7, 0.7, 0.7), "slow": (0.71, 0.9, 0.6)})
+    gaps = differences(cells, "ours").filter(pl.col("task") != MEAN)
+    assert describe_best(gaps, "ours", "whole classifier") == (
+        "At 100 labels, the best whole classifier is slow: "
+        "ours is 0.090 ahead (95 % interval 0.090 to 0.090). "
+        "At 10,000 labels, the best whole classifier is words: "
+        "ours is 0.100 behind (95 % interval 0.100 to 0.100)."
+    )
+    assert describe_best(gaps.clear(), "ours", "whole classifier") == ""

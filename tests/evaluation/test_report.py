@@ -273,6 +273,78 @@ def test_same_cells_same_files(make_cells, tmp_path):
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes(), file.name
 
 
+def test_vectors_and_classifiers_have_tables_of_their_own(make_cells, tmp_path, parse):
+    levels = {"words": 0.72, "LSA": 0.64, "encoder": 0.75, "encoder alone": 0.66, "e5": 0.68}
+    alone = ["LSA", "encoder alone", "e5"]
+    cells = make_cells(TASKS[:3], levels, samples=3)
+    cells = cells.with_columns(vectors_alone=pl.col("model").is_in(alone))
+    write_report(tmp_path, cells, costs(levels), NOTHING, FACTS)
+    html, markdown = ((tmp_path / name).read_text() for name in ("report.html", "results.md"))
+    parse(html)
+    kept = pl.read_parquet(tmp_path / "results.parquet")
+    assert sorted(kept.filter("vectors_alone")["model"].unique()) == sorted(alone)
+
+    # our model of each kind is the first row, and the best of each kind is bold
+    means = markdown.split("## Mean AUC by number of labels")[1].split("\n## ")[0]
+    assert means.index("### Vectors alone") < means.index("### Whole classifiers")
+    vectors, classifiers = tables(means)
+    assert [row["mean AUC"] for row in vectors] == ["encoder alone", "LSA", "e5"]
+    assert [row["mean AUC"] for row in classifiers] == ["encoder", "words"]
+    auc = cells.filter(size=100).group_by("model").agg(pl.col("auc").mean())
+    for table in (vectors, classifiers):
+        shown = {row["mean AUC"]: row["100 labels, 3 tasks"] for row in table}
+        figures = {model: auc.filter(model=model)["auc"].item() for model in shown}
+        for model, figure in figures.items():
+            bold = "**" if figure == max(figures.values()) else ""
+            assert shown[model] == f"{bold}{figure:.3f}{bold}"
+    assert html.count("<tr class=own><td>encoder alone</td>") == 1
+
+    # the sentences compare within each kind, and our vectors with the best classifier
+    winners = dict(re.findall(r"^- \*\*(.*?)\*\*: (.*)$", markdown, re.M))
+    assert list(winners)[:2] == ["mean AUC, vectors alone", "mean AUC, whole classifiers"]
+    ours = winners["mean AUC, vectors alone"]
+    assert ours.startswith("e5 leads at all sizes (AUC ")
+    for size in ("100", "1,000"):
+        start = f"At {size} labels, the best "
+        assert f"{start}other model is e5: encoder alone is " in ours
+        assert f"{start}whole classifier besides encoder is words: encoder alone is " in ours
+    assert "LSA" not in winners["mean AUC, whole classifiers"]
+    assert "At 100 labels, the best other model is words" in winners["mean AUC, whole classifiers"]
+
+    # each of our two models has its differences to all others
+    for model in ("encoder", "encoder alone"):
+        section = markdown.split(f"## {model} minus each other model")[1].split("\n## ")[0]
+        mean, *by_task = tables(section)
+        assert len(by_task) == 3
+        gaps = differences(cells, model).filter(task="mean AUC", size=1000)
+        rows = {row["difference of AUC"]: row["1,000 labels"].strip("*") for row in mean}
+        assert set(rows) == levels.keys() - {model}
+        for other, gap in gaps.select("model", "difference").iter_rows():
+            assert rows[other].startswith(f"{gap:+.3f} (".replace("-", "−"))
+
+
+def test_vectors_without_ours_only_have_a_leader(make_cells, tmp_path):
+    cells = make_cells(TASKS[:2], {"encoder": 0.75, "LSA": 0.64, "e5": 0.68})
+    cells = cells.with_columns(vectors_alone=pl.col("model") != "encoder")
+    write_report(tmp_path, cells, costs(["encoder", "LSA", "e5"]), NOTHING, FACTS)
+    markdown = (tmp_path / "results.md").read_text()
+    winners = dict(re.findall(r"^- \*\*(.*?)\*\*: (.*)$", markdown, re.M))
+    assert re.fullmatch(r"e5 leads at all sizes \(AUC .*\)\.", winners["mean AUC, vectors alone"])
+    assert "Only encoder was run" in winners["mean AUC, whole classifiers"]
+    assert markdown.count("minus each other model\n") == 1
+
+
+def test_one_kind_of_models_has_one_table(make_cells, tmp_path):
+    cells = make_cells(TASKS[:2], {"encoder": 0.75, "LSA": 0.64})
+    pages = []
+    for kind in (True, False):
+        same = cells.with_columns(vectors_alone=pl.lit(kind))
+        write_report(tmp_path, same, costs(["encoder", "LSA"]), NOTHING, FACTS)
+        pages.append((tmp_path / "results.md").read_text())
+    assert pages[0] == pages[1]
+    assert "alone" not in pages[0]
+
+
 def test_next_products_have_a_table_each(make_cells, tmp_path):
     rows = [
         ("next (a)", "user", "test", model, metric, mean, 0.5, 100)

@@ -48,7 +48,7 @@ _WEIGHTS = (DEFAULT_PARAMS.weight, 0.7, 4.0)
 _STRENGTHS = (1.0, 0.3, 3.0)
 
 # With fewer titles, cross-validation chooses no better than `DEFAULT_PARAMS`.
-_MIN_TUNING_ROWS = 300
+MIN_TUNING_ROWS = 300
 # More titles hardly improve the choice.
 _MAX_TUNING_ROWS = 2_000
 _FOLDS = 3
@@ -207,11 +207,11 @@ def tune_hyperparameters(
         `DEFAULT_PARAMS` with fewer than 300 distinct titles, or if a part of a fold has rows of one
         class only.
     """
-    rows = _tuning_rows(vectors, forms)
-    folds = _stratified_folds(labels, rows)
-    if len(rows) < _MIN_TUNING_ROWS:
+    rows = tuning_rows(vectors, forms)
+    folds = stratified_folds(labels, rows)
+    if len(rows) < MIN_TUNING_ROWS:
         return DEFAULT_PARAMS
-    if kind != "regression" and _has_one_class(labels, folds):
+    if kind != "regression" and has_one_class(labels, folds):
         return DEFAULT_PARAMS
 
     # Counted once per fold: the words don't depend on the hyperparameters.
@@ -242,7 +242,7 @@ def tune_hyperparameters(
     return max(candidates, key=cv_score)
 
 
-def _tuning_rows(vectors: Vectors, forms: Sequence[str] | None) -> Rows:
+def tuning_rows(vectors: Vectors, forms: Sequence[str] | None) -> Rows:
     """Return the first row of each distinct title, at most 2,000 of them, in random order."""
     titles: Sequence[Any] = forms if forms is not None else [row.tobytes() for row in vectors]
     _, first_rows = np.unique(np.asarray(titles, dtype=object), return_index=True)
@@ -251,7 +251,7 @@ def _tuning_rows(vectors: Vectors, forms: Sequence[str] | None) -> Rows:
     return rows
 
 
-def _stratified_folds(labels: Labels, rows: Rows) -> list[_Fold]:
+def stratified_folds(labels: Labels, rows: Rows) -> list[_Fold]:
     """Split rows so that each fold has its share of every class, or of every range of numbers."""
     by_label = np.argsort(labels[rows], kind="stable")
     fold_of_row = np.empty(len(rows), np.int64)
@@ -259,7 +259,7 @@ def _stratified_folds(labels: Labels, rows: Rows) -> list[_Fold]:
     return [_Fold(rows[fold_of_row != k], rows[fold_of_row == k]) for k in range(_FOLDS)]
 
 
-def _has_one_class(labels: Labels, folds: Sequence[_Fold]) -> bool:
+def has_one_class(labels: Labels, folds: Sequence[_Fold]) -> bool:
     """Whether some part of a fold has rows of one class only, so that it has no AUC."""
     for fold in folds:
         for part in fold:

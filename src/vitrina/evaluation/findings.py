@@ -10,8 +10,10 @@ import polars as pl
 
 NAMES = {"auc": "AUC", "r2": "R²", "accuracy": "accuracy", "mae": "MAE"}
 """Display names of the metrics."""
-WORDS = ("bag of words", "TF-IDF")
-"""Models that only count words. They need no pre-training, so a tie counts for them."""
+NGRAMS = "TF-IDF of n-grams"
+"""The model that counts words and character n-grams."""
+WORDS = ("bag of words", "TF-IDF", NGRAMS)
+"""Models that only count words or n-grams. They need no pre-training, so a tie counts for them."""
 
 _MOST_NAMES = 4  # a longer list of models is replaced by their number
 
@@ -35,7 +37,7 @@ class _Gap(NamedTuple):
         return 0
 
 
-def describe(summary: pl.DataFrame, differences: pl.DataFrame, encoder: str) -> str:
+def describe(summary: pl.DataFrame, differences: pl.DataFrame, encoder: str | None) -> str:
     """Describe who leads, by how much, and which models the encoder clearly beats.
 
     A difference is clear, or significant, if its 95 % interval excludes 0.
@@ -46,8 +48,8 @@ def describe(summary: pl.DataFrame, differences: pl.DataFrame, encoder: str) -> 
         Rows of `summarise` for one task, split, part and its primary metric, or of `mean_auc`.
     differences : DataFrame
         Rows of `differences` for the same.
-    encoder : str
-        Name of the model that the others are compared with.
+    encoder : str or None
+        Name of the model that the others are compared with; None only states who leads.
 
     Returns
     -------
@@ -55,9 +57,12 @@ def describe(summary: pl.DataFrame, differences: pl.DataFrame, encoder: str) -> 
         Sentences that state which model has the highest mean at which sizes; the gap between the
         encoder and the best other model at the smallest and the largest size; which of the
         remaining models it clearly beats, or loses to, at every size; and, if the encoder does not
-        clearly beat a model that only counts words at any size, that counting words is enough.
+        clearly beat a model that only counts words or n-grams at any size, that counting them is
+        enough.
     """
     sentences = [_leaders(summary)]
+    if encoder is None:
+        return sentences[0]
     if encoder not in summary["model"]:
         sentences.append(f"{encoder} has no results here.")
         return " ".join(sentences)
@@ -65,9 +70,7 @@ def describe(summary: pl.DataFrame, differences: pl.DataFrame, encoder: str) -> 
         sentences.append(f"There is no other model to compare {encoder} with.")
         return " ".join(sentences)
 
-    # the fields of a gap are columns of the differences
-    columns = differences.select(_Gap._fields)
-    gaps = [_Gap(*row) for row in columns.iter_rows()]
+    gaps = _gaps_of(differences)
     best = _best_rivals(gaps)
     sentences += [_gap_sentence(gap, encoder) for gap in best]
     sentences += _verdict_sentences(gaps, best, encoder)
@@ -75,6 +78,35 @@ def describe(summary: pl.DataFrame, differences: pl.DataFrame, encoder: str) -> 
     if differences["samples"].max() == 1:
         sentences.append("Each size has one subsample only, so the effect of its draw is unknown.")
     return " ".join(sentences)
+
+
+def describe_best(differences: pl.DataFrame, encoder: str, rivals: str) -> str:
+    """Describe the gap between the encoder and the best model of another kind.
+
+    Parameters
+    ----------
+    differences : DataFrame
+        Rows of `differences` with the models of that kind, for one task, split and part.
+    encoder : str
+        Name of the model that the others are compared with.
+    rivals : str
+        What a model of that kind is called, in the singular.
+
+    Returns
+    -------
+    str
+        A sentence for the smallest size and one for the largest; "" if there are no rows.
+    """
+    if differences.is_empty():
+        return ""
+    best = _best_rivals(_gaps_of(differences))
+    return " ".join(_gap_sentence(gap, encoder, rivals) for gap in best)
+
+
+def _gaps_of(differences: pl.DataFrame) -> list[_Gap]:
+    # the fields of a gap are columns of the differences
+    columns = differences.select(_Gap._fields)
+    return [_Gap(*row) for row in columns.iter_rows()]
 
 
 def _leaders(summary: pl.DataFrame) -> str:
@@ -130,8 +162,8 @@ def _best_rivals(gaps: Sequence[_Gap]) -> list[_Gap]:
     return best
 
 
-def _gap_sentence(gap: _Gap, encoder: str) -> str:
-    """State the gap between the encoder and the best other model at one size."""
+def _gap_sentence(gap: _Gap, encoder: str, rivals: str = "other model") -> str:
+    """State the gap between the encoder and its best rival at one size."""
     # a gap is written as a positive number, so the interval of a negative one changes its signs
     if gap.difference < 0:
         low, high = -gap.high, -gap.low
@@ -148,7 +180,7 @@ def _gap_sentence(gap: _Gap, encoder: str) -> str:
     if gap.verdict == 0:
         interval += ", not significant"
     return (
-        f"At {gap.size:,} labels, the best other model is {gap.model}: "
+        f"At {gap.size:,} labels, the best {rivals} is {gap.model}: "
         f"{encoder} is {position} ({interval})."
     )
 
@@ -190,7 +222,7 @@ def _verdict_sentences(gaps: Sequence[_Gap], stated: Sequence[_Gap], encoder: st
 
 
 def _word_sentences(gaps: Sequence[_Gap], encoder: str) -> list[str]:
-    """State that counting words is enough, if the encoder never clearly beats such a model."""
+    """State that counting is enough, if the encoder never clearly beats a model of `WORDS`."""
     enough = []
     for model in WORDS:
         verdicts = [gap.verdict for gap in gaps if gap.model == model]
@@ -198,11 +230,14 @@ def _word_sentences(gaps: Sequence[_Gap], encoder: str) -> list[str]:
             enough.append(model)
     if not enough:
         return []
-    models = " or ".join(enough)
-    return [f"Counting words is enough here: {encoder} does not clearly beat {models} at any size."]
+    what = "words and n-grams" if NGRAMS in enough else "words"
+    models = _listed(enough, "or")
+    return [
+        f"Counting {what} is enough here: {encoder} does not clearly beat {models} at any size."
+    ]
 
 
-def _listed(items: Sequence[str]) -> str:
+def _listed(items: Sequence[str], word: str = "and") -> str:
     if len(items) == 1:
         return items[0]
-    return f"{', '.join(items[:-1])} and {items[-1]}"
+    return f"{', '.join(items[:-1])} {word} {items[-1]}"

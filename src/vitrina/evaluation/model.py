@@ -62,6 +62,9 @@ class Model(ABC):
         Whether the same seed gives the same figures on the same machine.
     max_size : int or None
         Maximum number of labels; None for no limit.
+    vectors_alone : bool
+        Whether the model learns from nothing but a dense vector of each title or product, as a
+        feature store serves it. The report compares such models with each other.
     """
 
     name: str
@@ -73,6 +76,7 @@ class Model(ABC):
     needs: ClassVar[str] = ""
     repeatable: ClassVar[bool] = True
     max_size: ClassVar[int | None] = None
+    vectors_alone: ClassVar[bool] = False
 
     def settings(self) -> dict[str, Any]:
         """Return everything but task, rows and seed that the figures depend on, as plain values.

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from vitrina.errors import InputError
-from vitrina.evaluation.findings import NAMES, describe
+from vitrina.evaluation.findings import NAMES, describe, describe_best
 from vitrina.evaluation.retrieval import MOST_VISITED
 from vitrina.evaluation.shop import HELD_OUT_USERS
 from vitrina.evaluation.statistics import (
@@ -37,6 +37,8 @@ _REPRODUCE = "How to reproduce"
 _IN_MODEL_CARD = (_WINNERS, _MEANS, _RETRIEVAL, _TASKS, _REPRODUCE)
 _SIZES_OF_GAPS = (100, 1_000, 10_000)
 _LABELS_SAVED_AT = 500
+# the name that `vitrina.evaluation.models.registry` gives to our vectors without words
+_ENCODER_ALONE = "encoder alone"
 _PRIMARY = pl.col("metric").is_in(list(PRIMARY.values()))
 _COSTS = {
     "model": "model",
@@ -56,6 +58,12 @@ _NOTE_ON_MEANS = (
     "split counts twice. Fewer tasks are large enough for the larger sizes, so do not compare "
     "different columns. The best mean of each column is bold. A number in brackets, as in (7), is "
     "the number of tasks of a mean over fewer tasks; such a mean is not comparable."
+)
+_NOTE_ON_KINDS = (
+    "There are two tables. Vectors alone: models that learn from one vector for each title or "
+    "product and from nothing else, as a feature store serves it. Whole classifiers: models that "
+    "count the titles' words, alone or beside vectors, or that are trained on the titles "
+    "themselves."
 )
 _NOTE_ON_CURVES = (
     "The mean on the test rows by number of labels, with a band of one standard deviation over the "
@@ -118,7 +126,9 @@ def write_report(
     ----------
     folder : Path
     cells : DataFrame
-        See `vitrina.evaluation.statistics`; also has the column repeatable.
+        See `vitrina.evaluation.statistics`; also has the columns repeatable and vectors_alone (see
+        `vitrina.evaluation.model.Model`). Without vectors_alone, or if all models are of one kind,
+        there is one table of means, otherwise one for each kind.
     costs : DataFrame
         One row per model. Columns model, pretraining_minutes, fit_seconds, titles_per_second,
         megabytes, needs and note.
@@ -157,9 +167,9 @@ def write_report(
 
     # the sections, each as HTML and as Markdown
     summary = summarise(shown)
-    gaps = differences(shown, encoder)
+    kinds = _kinds(shown, encoder)
     curves = {part: _curves(summary, part) for part in _FIGURES}
-    sections = _sections(summary, gaps, curves, encoder)
+    sections = _sections(summary, kinds, curves, encoder)
     if len(retrieved):
         first = retrieved.sort(~ours, maintain_order=True)
         sections[_RETRIEVAL] = _retrieval(first, facts["encoder"])
@@ -257,29 +267,64 @@ def _markdown(sections: Mapping[str, Sequence[_Block]]) -> str:
     return "\n\n".join(pieces) + "\n"
 
 
+class _Kind(NamedTuple):
+    """A kind of models that have a table of means of their own.
+
+    Attributes
+    ----------
+    name : str
+        "vectors alone" or "whole classifiers"; "" if all models are of one kind.
+    models : list of str
+    encoder : str or None
+        Our model of this kind, which the others are compared with.
+    gaps : DataFrame
+        This encoder minus every other model of any kind, on test rows; no rows without an encoder.
+    """
+
+    name: str
+    models: list[str]
+    encoder: str | None
+    gaps: pl.DataFrame
+
+
+def _kinds(cells: pl.DataFrame, encoder: str) -> list[_Kind]:
+    """Group the models by kind, vectors first."""
+    cells = cells.filter(part="test")
+    if "vectors_alone" not in cells.columns:
+        cells = cells.with_columns(vectors_alone=False)
+    kinds = []
+    for vectors_alone in (True, False):
+        own_cells = cells.filter(pl.col("vectors_alone") == vectors_alone)
+        if own_cells.is_empty():
+            continue
+        models = own_cells["model"].unique(maintain_order=True).to_list()
+        ours = [model for model in (encoder, _ENCODER_ALONE) if model in models]
+        gaps = differences(cells, ours[0] if ours else "")
+        name = "vectors alone" if vectors_alone else "whole classifiers"
+        kinds.append(_Kind(name, models, ours[0] if ours else None, gaps))
+    return kinds if len(kinds) > 1 else [kinds[0]._replace(name="")]
+
+
 def _sections(
-    summary: pl.DataFrame, gaps: pl.DataFrame, curves: Mapping[str, pl.DataFrame], encoder: str
+    summary: pl.DataFrame,
+    kinds: Sequence[_Kind],
+    curves: Mapping[str, pl.DataFrame],
+    encoder: str,
 ) -> dict[str, list[_Block]]:
     """Return the results: blocks by their headings."""
     summary = summary.filter(part="test")
-    gaps = gaps.filter(part="test")
     means = mean_auc(summary)
     # the mean of one task is that task, and needs no table
     several = bool((means["tasks"] > 1).any())
 
-    # findings, differences and tables: of the mean over tasks first, then task by task
-    findings = {}
-    gap_tables = {}
+    # findings and tables: of the mean over tasks first, then task by task
+    gaps = next(kind.gaps for kind in kinds if kind.encoder == encoder)
+    findings = _mean_findings(means, kinds) if several else {}
     task_tables = {}
-    if several:
-        gap_tables[MEAN] = gaps.filter(task=MEAN)
-        finding = _mean_finding(means, gap_tables[MEAN], encoder)
-        if finding:
-            findings[MEAN] = finding
     for (task, split), part in summary.group_by("task", "split", maintain_order=True):
         name = name_of(str(task), str(split))
-        gap_tables[name] = gaps.filter(task=task, split=split)
-        findings[name] = describe(part.filter(_PRIMARY), gap_tables[name], encoder)
+        own_gaps = gaps.filter(task=task, split=split)
+        findings[name] = describe(part.filter(_PRIMARY), own_gaps, encoder)
         by_metric = part.group_by("metric", maintain_order=True)
         task_tables[name] = [_metric(rows, encoder) for _, rows in by_metric]
 
@@ -290,17 +335,16 @@ def _sections(
         ]
     }
     if several:
-        sections[_MEANS] = [_text(_NOTE_ON_MEANS), _table(_mean(means, encoder))]
+        sections[_MEANS] = _mean_tables(means, kinds)
     sections["Learning curves"] = [
         _text(_NOTE_ON_CURVES.format(encoder=encoder)),
         _figure(curves["test"], "test", encoder),
     ]
-    if len(gaps):
-        blocks = [_text(_NOTE_ON_GAPS.format(encoder=encoder))]
-        for name, rows in gap_tables.items():
-            if len(rows):
-                blocks.append(_fold(name, [_gaps(rows)], opened=name == MEAN))
-        sections[f"{encoder} minus each other model"] = blocks
+    for kind in kinds:
+        if len(kind.gaps):
+            blocks = _gap_tables(kind.gaps, several=several)
+            note = _text(_NOTE_ON_GAPS.format(encoder=kind.encoder))
+            sections[f"{kind.encoder} minus each other model"] = [note, *blocks]
     sections["Task by task"] = [
         _text(_NOTE_ON_TASKS),
         *(_fold(name, tables) for name, tables in task_tables.items()),
@@ -321,14 +365,58 @@ def _sections(
     return sections
 
 
-def _mean_finding(means: pl.DataFrame, gaps: pl.DataFrame, encoder: str) -> str:
-    """Describe the mean AUC, with the models that have all tasks of a size; "" if none has."""
+def _mean_findings(means: pl.DataFrame, kinds: Sequence[_Kind]) -> dict[str, str]:
+    """Describe the mean AUC of each kind of models that have all tasks of a size.
+
+    Models are compared with those of their kind. Our vectors alone are also compared with the best
+    whole classifier that isn't ours.
+    """
     complete = means.filter(pl.col("tasks") == pl.col("of"))
-    if complete.is_empty():
-        return ""
     keys = complete.select("model", "size", tasks="of")
-    comparable = gaps.join(keys, on=["model", "size", "tasks"], how="semi")
-    return describe(complete, comparable, encoder)
+    findings = {}
+    for kind in kinds:
+        own = pl.col("model").is_in(kind.models)
+        own_means = complete.filter(own)
+        if own_means.is_empty():
+            continue
+        gaps = kind.gaps.filter(task=MEAN).join(keys, on=["model", "size", "tasks"], how="semi")
+        finding = describe(own_means, gaps.filter(own), kind.encoder)
+        if kind.name == "vectors alone" and kind.encoder is not None:
+            ours = [other.encoder for other in kinds if other.encoder not in (kind.encoder, None)]
+            rivals = " besides ".join(["whole classifier", *ours])
+            others = gaps.filter(~own, ~pl.col("model").is_in(ours))
+            finding = f"{finding} {describe_best(others, kind.encoder, rivals)}".rstrip()
+        findings[f"{MEAN}, {kind.name}" if kind.name else MEAN] = finding
+    return findings
+
+
+def _mean_tables(means: pl.DataFrame, kinds: Sequence[_Kind]) -> list[_Block]:
+    """Return a table of mean AUC for each kind of models, with notes."""
+    notes = [_text(_NOTE_ON_MEANS)]
+    if len(kinds) == 1:
+        return [*notes, _table(_mean(means, kinds[0].encoder))]
+    notes.append(_text(_NOTE_ON_KINDS))
+    tables = []
+    for kind in kinds:
+        rows = means.filter(pl.col("model").is_in(kind.models))
+        # our model of this kind is its first row
+        rows = rows.sort(pl.col("model") != (kind.encoder or ""), maintain_order=True)
+        table = _mean(rows, kind.encoder)
+        tables.append(_fold(kind.name.capitalize(), [table], opened=True))
+    return [*notes, *tables]
+
+
+def _gap_tables(gaps: pl.DataFrame, *, several: bool) -> list[_Block]:
+    """Return the differences of the mean over tasks, if there are several, and of each task."""
+    blocks = []
+    # the rows of the mean come last
+    mean = gaps.filter(task=MEAN)
+    if several and len(mean):
+        blocks.append(_fold(MEAN, [_gaps(mean)], opened=True))
+    tasks = gaps.filter(pl.col("task") != MEAN)
+    for (task, split), rows in tasks.group_by("task", "split", maintain_order=True):
+        blocks.append(_fold(name_of(str(task), str(split)), [_gaps(rows)]))
+    return blocks
 
 
 def _retrieval(rows: pl.DataFrame, encoder: str) -> list[_Block]:
@@ -410,7 +498,11 @@ def _styles(curves: pl.DataFrame, encoder: str) -> dict[str, Style]:
 
 
 def _crossed(
-    rows: pl.DataFrame, by: str, heads: Mapping[Any, str], encoder: str, corner: str = "model"
+    rows: pl.DataFrame,
+    by: str,
+    heads: Mapping[Any, str],
+    encoder: str | None,
+    corner: str = "model",
 ) -> Table:
     """Make a table with a row per model and a column per value of another column.
 
@@ -421,7 +513,7 @@ def _crossed(
     by : str
     heads : mapping of Any to str
         Heading of each value of the column `by`.
-    encoder : str
+    encoder : str or None
         Name of the model whose row is highlighted.
     corner : str, optional
         Heading of the column of models.
@@ -443,7 +535,7 @@ def _crossed(
         table[row][column] = shown
         if is_strong:
             strong.add((row, column))
-    own = row_of.get(encoder)
+    own = None if encoder is None else row_of.get(encoder)
     return Table([corner, *heads.values()], table, strong, own)
 
 
@@ -453,7 +545,7 @@ def _by_size(rows: pl.DataFrame, corner: str, encoder: str) -> Table:
     return _crossed(rows, "size", heads, encoder, corner)
 
 
-def _mean(means: pl.DataFrame, encoder: str) -> Table:
+def _mean(means: pl.DataFrame, encoder: str | None) -> Table:
     """Make the table of the mean AUC by model and size."""
 
     def shown(row: dict[str, Any]) -> str:

@@ -249,6 +249,7 @@ class CellRunner:
             "seeds": record["seeds"],
             "settings": json.dumps(settings | record["found"], sort_keys=True),
             "repeatable": model.repeatable,
+            "vectors_alone": model.vectors_alone,
         }
 
 

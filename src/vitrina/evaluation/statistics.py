@@ -3,7 +3,7 @@
 A *cell* is one result: one model, trained on one subsample of one task and evaluated on one part of
 the task's split. The functions take a frame with a row per cell and the columns task, split, kind,
 part, model, size, sample, metric (the primary metric of the task's kind), value, bootstrap (its
-replicates), and one column per metric.
+replicates), and one column per metric. Other columns are not used here.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def shop(grocery_titles: list[str], tmp_path_factory: pytest.TempPathFactory) ->
     events = []
     for user in range(120):
         for second, product in enumerate(rng.choice(20, 4, replace=False)):
-            events.append((f"u{user}", second, int(product) + 20 * (user % 2)))
+            events.append((f"u{user}", 1_700_000_000 + second, int(product) + 20 * (user % 2)))
     columns = ["user", "timestamp", "product_id"]
     pl.DataFrame(events, columns, orient="row").write_csv(folder / "events.csv")
     products = [(i, grocery_titles[25 * i], "ab"[i // 20]) for i in range(40)]

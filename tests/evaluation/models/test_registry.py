@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.errors import InputError, MissingExtraError
 from vitrina.evaluation.models.bag_of_words import BagOfWords
 from vitrina.evaluation.models.frozen_encoder import FrozenEncoder
+from vitrina.evaluation.models.lsa import LSA
 from vitrina.evaluation.models.prod2vec import MetaProd2Vec, Prod2Vec
 from vitrina.evaluation.models.registry import (
     MODELS,
@@ -27,8 +29,12 @@ from vitrina.evaluation.shop import Shop
 
 SESSIONS_ONLY = ["encoder", "paper", "simclr", "prod2vec", "meta-prod2vec"]
 SESSIONS_OR_ENCODER = ["encoder-alone", "random"]
-NEITHER = ["bag-of-words", "tf-idf", "fasttext", "fasttext-autotune", "text-cnn"]
-MODEL_FROM_ELSEWHERE = ["transformer", "transformer-mean", "model2vec", "setfit"]
+COUNTING = ["bag-of-words", "tf-idf", "tf-idf-ngrams", "lsa"]
+NEITHER = [*COUNTING, "fasttext", "fasttext-autotune", "text-cnn"]
+MODEL_FROM_ELSEWHERE = [
+    *("transformer", "transformer-mean", "transformer-words", "transformer-mean-words"),
+    *("model2vec", "model2vec-words", "setfit"),
+]
 
 
 @pytest.fixture
@@ -40,7 +46,7 @@ def context(tmp_path: Path) -> ModelContext:
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     folder = tmp_path_factory.mktemp("shop")
-    events = {"user": [1, 1], "timestamp": [0, 1], "product_id": [1, 2]}
+    events = {"user": [1, 1], "timestamp": [1_700_000_000] * 2, "product_id": [1, 2]}
     products = {"product_id": [1, 2], "title": ["a", "b"], "category": ["c", "c"]}
     pl.DataFrame(events).write_csv(folder / "events.csv")
     pl.DataFrame(products).write_csv(folder / "products.csv")
@@ -68,7 +74,7 @@ def without(packages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_help_lists_every_baseline_without_loading_heavy_packages() -> None:
     lines = describe_baselines().splitlines()
     assert [re.split(r"[\[:]", line.removeprefix("- "))[0] for line in lines] == list(MODELS)
-    assert "- tf-idf: a linear model on TF-IDF features" in lines
+    assert "- tf-idf: a linear model on TF-IDF features of words" in lines
     assert any(line.startswith("- transformer[:MODEL]: ") for line in lines)
     assert any(line.startswith("- model2vec:MODEL: ") for line in lines)
     code = (
@@ -94,7 +100,8 @@ def test_every_name_is_known_and_says_what_it_needs() -> None:
     ]
     takes = {name: entry.takes_model for name, entry in MODELS.items()}
     assert [name for name in takes if takes[name] != "none"] == MODEL_FROM_ELSEWHERE
-    assert [name for name in takes if takes[name] == "required"] == ["model2vec", "setfit"]
+    required = [name for name in takes if takes[name] == "required"]
+    assert required == ["model2vec", "model2vec-words", "setfit"]
 
 
 def test_models_come_in_the_order_of_their_names(with_shop: ModelContext) -> None:
@@ -135,10 +142,20 @@ def test_encoders_are_those_of_the_context(with_shop: ModelContext, saved: Path)
 def test_quick_models_are_small(tmp_path: Path, shop: Shop) -> None:
     pytest.importorskip("torch")
     quick = ModelContext(tmp_path, {"shop": shop}, quick=True)
-    cnn, prod2vec = build(quick, ["text-cnn", "prod2vec"])
+    cnn, prod2vec, lsa = build(quick, ["text-cnn", "prod2vec", "lsa"])
     assert isinstance(cnn, TextCNN)
     assert isinstance(prod2vec, Prod2Vec)
-    assert (cnn.seeds, cnn.epochs, prod2vec.pairs) == (1, 3, 100_000)
+    assert isinstance(lsa, LSA)
+    assert (cnn.seeds, cnn.epochs, prod2vec.pairs, lsa.max_titles) == (1, 3, 100_000, 2_000)
+
+
+def test_which_models_learn_from_vectors_alone(tmp_path: Path, shop: Shop) -> None:
+    context = ModelContext(tmp_path, {"shop": shop})
+    models = {name: entry.factory(context, "some/model") for name, entry in MODELS.items()}
+    assert [name for name, model in models.items() if model.vectors_alone] == [
+        *("encoder-alone", "paper", "random", "simclr", "lsa", "prod2vec", "meta-prod2vec"),
+        *("transformer", "transformer-mean", "model2vec"),
+    ]
 
 
 def test_options_in_brackets_change_numbers(context: ModelContext) -> None:
@@ -161,6 +178,12 @@ def test_a_model_follows_the_colon(context: ModelContext, tiny_bert: Path) -> No
     assert (cls.name, cls.pooling, cls.max_length) == ("tiny-bert [CLS]", "cls", 9)
     assert (mean.name, mean.pooling, mean.source) == ("tiny-bert mean", "mean", str(tiny_bert))
     assert (cls.prefix, mean.prefix) == ("", "")
+    names = [f"transformer-words:{tiny_bert}", f"transformer-mean-words:{tiny_bert}"]
+    for words, alone in zip(build(context, names), (cls, mean), strict=True):
+        assert isinstance(words, Transformer)
+        assert words == replace(
+            alone, name=f"{alone.name} + words", use_words=True, max_length=words.max_length
+        )
 
 
 def test_defaults_of_transformers(context: ModelContext) -> None:
@@ -168,6 +191,8 @@ def test_defaults_of_transformers(context: ModelContext) -> None:
     assert beto.name == "bert-base-spanish-wwm-uncased [CLS]"
     e5: Any = MODELS["transformer-mean"].factory(context, "intfloat/multilingual-e5-small")
     assert (e5.name, e5.prefix) == ("multilingual-e5-small mean", "query: ")
+    static: Any = MODELS["model2vec-words"].factory(context, "minishlab/potion-base-8M")
+    assert (static.name, static.use_words) == ("potion-base-8M + words", True)
 
 
 @pytest.mark.parametrize(
@@ -248,12 +273,12 @@ def test_defaults_without_packages(
 ) -> None:
     without(["fasttext", "torch"], monkeypatch)
     names, lacking = default_names(with_shop)
-    assert names == ["bag-of-words", "tf-idf", "prod2vec", "meta-prod2vec"]
+    assert names == [*COUNTING, "prod2vec", "meta-prod2vec"]
     assert lacking == [
         *("encoder", "encoder-alone", "paper", "random", "simclr"),
         *("fasttext", "fasttext-autotune", "text-cnn"),
     ]
     # a saved encoder needs no torch
     names, lacking = default_names(ModelContext(with_shop.folder, {}, saved))
-    assert names == ["encoder-alone", "random", "bag-of-words", "tf-idf"]
+    assert names == ["encoder-alone", "random", *COUNTING]
     assert lacking == ["fasttext", "fasttext-autotune", "text-cnn"]

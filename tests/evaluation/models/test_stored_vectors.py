@@ -1,14 +1,17 @@
 """Vectors of titles: encoded once, found again, the same linear model as on vectors given ready."""
 
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
+from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.errors import InputError
 from vitrina.evaluation.models import stored_vectors
+from vitrina.evaluation.models.frozen_encoder import FrozenEncoder
 from vitrina.evaluation.models.stored_vectors import LinearOnVectors, StoredVectorsModel
 from vitrina.evaluation.protocol import split_titles
 from vitrina.evaluation.task import Task
@@ -37,6 +40,16 @@ class Letters(StoredVectorsModel):
             return letters(titles) * self.weights
 
         return encode, 4_321
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored(StoredVectorsModel):
+    """The vectors of a saved encoder of ours, as if it were any other."""
+
+    source: str
+
+    def open(self):
+        return TitleEncoder.load(self.source).encode, 0
 
 
 @pytest.fixture(autouse=True)
@@ -132,6 +145,45 @@ def test_another_encoder_has_vectors_of_its_own(tmp_path, titles):
     assert one.digest() != two.digest()
     same = Letters(name="another name", folder=tmp_path / "elsewhere", weights=2)
     assert same.digest() == two.digest()
+
+
+@pytest.mark.parametrize("size", [100, 400])  # too few rows for tuning, and enough
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "regression"])
+def test_words_are_weighted_and_tuned_as_ours(
+    encoder: TitleEncoder, grocery_titles: list[str], tmp_path: Path, kind: str, size: int
+) -> None:
+    encoder.save(tmp_path / "encoder")
+    task = task_of([title.lower() for title in grocery_titles[:800]], kind=kind)
+    ours = FrozenEncoder(name="ours", saved=tmp_path / "encoder", use_words=True)
+    source = str(tmp_path / "encoder")
+    model = Stored(name="stored", folder=tmp_path, source=source, use_words=True)
+    model.prepare([task], quiet=True)
+    rows = task.train[:size]
+    fitted, expected = model.fit(task, rows, 0), ours.fit(task, rows, 0)
+    assert fitted.settings == expected.settings
+    assert set(fitted.settings) == {"weight", "C"}
+    assert fitted.bytes == expected.bytes
+    np.testing.assert_allclose(
+        fitted.predict_scores(task.test), expected.predict_scores(task.test), rtol=0, atol=1e-9
+    )
+    vectors = ours.vectors(task).toarray()
+    np.testing.assert_allclose(model.vectors(task).toarray(), vectors, rtol=0, atol=1e-9)
+
+
+def test_words_share_the_stored_vectors(tmp_path, titles):
+    task = task_of(titles)
+    alone = Letters(name="letters", folder=tmp_path)
+    words = replace(alone, name="letters + words", use_words=True)
+    costs = alone.prepare([task], quiet=True)
+    Letters.encoded.clear()
+    assert words.prepare([task], quiet=True) == costs
+    assert not Letters.encoded
+    assert words.digest() == alone.digest()
+    # but not the cells
+    assert words.settings() != alone.settings()
+    assert (alone.vectors_alone, words.vectors_alone) == (True, False)
+    first, second = (m.fit(task, task.train, 0).predict_scores(task.test) for m in (alone, words))
+    assert not np.allclose(first, second)
 
 
 def test_fit_before_prepare_says_so(tmp_path, titles):

@@ -15,22 +15,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.preprocessing import normalize
 
-from vitrina.classification.linear import (
-    DEFAULT_PARAMS,
-    Rows,
-    Scores,
-    features_of,
-    fit_linear,
-    stack_features,
-    tune_hyperparameters,
-)
-from vitrina.classification.tfidf import HashedTfidf
+from vitrina.classification.linear import Rows, features_of
 from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.encoder.weights import initial_weights
 from vitrina.evaluation.model import Fitted, VectorModel
-from vitrina.evaluation.models.stored_vectors import LinearOnVectors
+from vitrina.evaluation.models.stored_vectors import LinearOnVectors, with_words
 from vitrina.evaluation.shop import Shop
 from vitrina.evaluation.task import Task
 from vitrina.files import file_digest
@@ -78,6 +68,10 @@ class FrozenEncoder(VectorModel):
     @property
     def packages(self) -> tuple[str, ...]:  # type: ignore[override]
         return ("torch",) if self.saved is None else ()
+
+    @property
+    def vectors_alone(self) -> bool:  # type: ignore[override]
+        return not self.use_words
 
     def settings(self) -> dict[str, Any]:
         settings: dict[str, Any] = {
@@ -131,45 +125,20 @@ class FrozenEncoder(VectorModel):
 
     def fit(self, task: Task, rows: Rows, seed: int) -> Fitted:
         encoder = self.encoder_of(task)
-        vectors = _task_vectors(encoder, self.untrained, task)
-        if not self.use_words:
-            return LinearOnVectors(name=self.name, vectors=vectors).fit(task, rows, seed)
-
-        # the same steps as in TitleClassifier.fit, for tasks of all kinds
-        normalized = _normalized_titles(encoder, task)
-        train_titles = [normalized[row] for row in rows]
-        labels = task.labels[rows]
-        n_classes = len(task.classes)
-        params = tune_hyperparameters(
-            task.kind, labels, n_classes, features_of(vectors[rows]), train_titles
+        model = LinearOnVectors(
+            name=self.name,
+            vectors=_task_vectors(encoder, self.untrained, task),
+            forms=_normalized_titles(encoder, task) if self.use_words else None,
         )
-        tfidf = HashedTfidf.fit(train_titles)
-
-        def features(rows: Rows) -> Any:
-            words = tfidf([normalized[row] for row in rows])
-            return stack_features(features_of(vectors[rows]), words, params.weight)
-
-        score, size = fit_linear(task.kind, features(rows), labels, n_classes, params.C)
-
-        def predict_scores(rows: Rows) -> Scores:
-            return score(features(rows))
-
-        size += sum(array.nbytes for array in tfidf)
-        return Fitted(predict_scores, size, params._asdict())
+        return model.fit(task, rows, seed)
 
     def vectors(self, task: Task) -> Any:
-        """Return the encoder's vectors, with TF-IDF features if the model uses words.
-
-        The vocabulary and its weights then come from all titles of the task, and the vectors have
-        the weight that `TitleClassifier` gives them with few labels.
-        """
+        """Return the encoder's vectors, with TF-IDF features if the model uses words."""
         encoder = self.encoder_of(task)
-        vectors = features_of(_task_vectors(encoder, self.untrained, task))
+        vectors = _task_vectors(encoder, self.untrained, task)
         if not self.use_words:
-            return vectors
-        normalized = _normalized_titles(encoder, task)
-        words = HashedTfidf.fit(normalized)(normalized)
-        return normalize(stack_features(vectors, words, DEFAULT_PARAMS.weight))
+            return features_of(vectors)
+        return with_words(vectors, _normalized_titles(encoder, task))
 
     def encoder_of(self, task: Task) -> Path:
         """Return the folder of this task's encoder, which exists after `prepare`."""

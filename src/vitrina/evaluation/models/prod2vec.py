@@ -72,6 +72,7 @@ class Prod2Vec(Model):
     seed: int = 0
 
     needs: ClassVar[str] = "sessions; product ids at inference"
+    vectors_alone: ClassVar[bool] = True
 
     def settings(self) -> dict[str, Any]:
         digests = {name: shop.digest for name, shop in self.shops.items()}

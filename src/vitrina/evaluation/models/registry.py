@@ -19,6 +19,7 @@ from vitrina.errors import InputError
 if TYPE_CHECKING:
     from vitrina.evaluation.model import Model
     from vitrina.evaluation.models.frozen_encoder import FrozenEncoder
+    from vitrina.evaluation.models.stored_vectors import StoredVectorsModel
     from vitrina.evaluation.shop import Shop
 
 Factory: TypeAlias = "Callable[[ModelContext, str], Model]"
@@ -162,6 +163,19 @@ def _tfidf(context: ModelContext, source: str) -> Model:
     return BagOfWords(name="TF-IDF")
 
 
+def _tfidf_ngrams(context: ModelContext, source: str) -> Model:
+    from vitrina.evaluation.models.bag_of_words import NgramTfidf
+
+    return NgramTfidf(name="TF-IDF of n-grams")
+
+
+def _lsa(context: ModelContext, source: str) -> Model:
+    from vitrina.evaluation.models.lsa import LSA
+
+    model = LSA(name="LSA", folder=context.folder, shops=context.shops)
+    return replace(model, max_titles=2_000) if context.quick else model
+
+
 def _fasttext(context: ModelContext, source: str) -> Model:
     from vitrina.evaluation.models.fasttext import FastText
 
@@ -198,17 +212,25 @@ def _meta_prod2vec(context: ModelContext, source: str) -> Model:
     return replace(model, pairs=100_000) if context.quick else model
 
 
-def _transformer(context: ModelContext, source: str) -> Model:
+def _transformer(context: ModelContext, source: str) -> StoredVectorsModel:
     return _pooled_transformer(context, source, "cls")
 
 
-def _transformer_mean(context: ModelContext, source: str) -> Model:
+def _transformer_mean(context: ModelContext, source: str) -> StoredVectorsModel:
     return _pooled_transformer(context, source, "mean")
+
+
+def _transformer_words(context: ModelContext, source: str) -> Model:
+    return _with_words(_transformer(context, source))
+
+
+def _transformer_mean_words(context: ModelContext, source: str) -> Model:
+    return _with_words(_transformer_mean(context, source))
 
 
 def _pooled_transformer(
     context: ModelContext, source: str, pooling: Literal["cls", "mean"]
-) -> Model:
+) -> StoredVectorsModel:
     from vitrina.evaluation.models.transformer import BETO, Transformer, model_label
 
     source = source or BETO
@@ -224,10 +246,18 @@ def _pooled_transformer(
     )
 
 
-def _model2vec(context: ModelContext, source: str) -> Model:
+def _model2vec(context: ModelContext, source: str) -> StoredVectorsModel:
     from vitrina.evaluation.models.transformer import StaticEmbedding, model_label
 
     return StaticEmbedding(name=model_label(source), folder=context.folder, source=source)
+
+
+def _model2vec_words(context: ModelContext, source: str) -> Model:
+    return _with_words(_model2vec(context, source))
+
+
+def _with_words(model: StoredVectorsModel) -> Model:
+    return replace(model, name=f"{model.name} + words", use_words=True)
 
 
 def _setfit(context: ModelContext, source: str) -> Model:
@@ -270,7 +300,17 @@ _ENTRIES = (
         needs_sessions="always",
     ),
     ModelEntry("bag-of-words", _bag_of_words, "a linear model on word counts"),
-    ModelEntry("tf-idf", _tfidf, "a linear model on TF-IDF features"),
+    ModelEntry("tf-idf", _tfidf, "a linear model on TF-IDF features of words"),
+    ModelEntry(
+        "tf-idf-ngrams",
+        _tfidf_ngrams,
+        "the same with pairs of words and character n-grams, and C chosen by cross-validation",
+    ),
+    ModelEntry(
+        "lsa",
+        _lsa,
+        "the first 512 singular vectors of these features, fitted on the titles of the task's shop",
+    ),
     ModelEntry("fasttext", _fasttext, "fastText's classifier with its default arguments"),
     ModelEntry(
         "fasttext-autotune", _fasttext_autotune, "fastText's classifier, tuned by its autotune"
@@ -301,9 +341,27 @@ _ENTRIES = (
         takes_model="optional",
     ),
     ModelEntry(
+        "transformer-words",
+        _transformer_words,
+        "transformer, with the titles' words",
+        takes_model="optional",
+    ),
+    ModelEntry(
+        "transformer-mean-words",
+        _transformer_mean_words,
+        "transformer-mean, with the titles' words",
+        takes_model="optional",
+    ),
+    ModelEntry(
         "model2vec",
         _model2vec,
         "the static embeddings of a model2vec model",
+        takes_model="required",
+    ),
+    ModelEntry(
+        "model2vec-words",
+        _model2vec_words,
+        "model2vec, with the titles' words",
         takes_model="required",
     ),
     ModelEntry(

@@ -6,6 +6,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,8 +15,19 @@ import numpy as np
 import numpy.typing as npt
 import safetensors
 import safetensors.numpy
+from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
+from sklearn.preprocessing import normalize
 
-from vitrina.classification.linear import Rows, Scores, features_of, fit_linear
+from vitrina.classification.linear import (
+    DEFAULT_PARAMS,
+    Rows,
+    Scores,
+    features_of,
+    fit_linear,
+    stack_features,
+    tune_hyperparameters,
+)
+from vitrina.classification.tfidf import HashedTfidf
 from vitrina.encoder.title_encoder import unit_length
 from vitrina.errors import InputError
 from vitrina.evaluation.model import Fitted, Model, VectorModel
@@ -23,6 +35,7 @@ from vitrina.evaluation.task import Task
 from vitrina.files import atomic_path
 from vitrina.hashing import content_key
 from vitrina.progress import Progress
+from vitrina.text.normalize import Normalizer
 
 Vectors: TypeAlias = npt.NDArray[np.float32]
 Encode: TypeAlias = Callable[[list[str]], Vectors]  # n titles -> (n, d)
@@ -39,15 +52,29 @@ class StoredVectorsModel(VectorModel):
     the titles, and for each task a matrix with one row for each row of the task. `fit` maps that
     matrix into memory without reading all of it. A new task costs the encoding of its new titles
     only.
+
+    Attributes
+    ----------
+    use_words : bool, default False
+        Add TF-IDF features of words and character n-grams to the vectors, as `FrozenEncoder` does.
     """
+
+    use_words: bool = False
+
+    @property
+    def vectors_alone(self) -> bool:  # type: ignore[override]
+        return not self.use_words
 
     def digest(self) -> str:
         """Return a hexadecimal key of the encoder.
 
         Vectors of equal titles under equal keys are interchangeable. By default the key covers all
-        of `settings`, which must then identify the encoder's weights.
+        of `settings` but `use_words`; they must then identify the encoder's weights.
         """
-        return content_key(self.settings())
+        settings = self.settings()
+        # with words or without, the stored vectors are the same
+        del settings["use_words"]
+        return content_key(settings)
 
     @abstractmethod
     def open(self) -> tuple[Encode, int]:
@@ -106,11 +133,18 @@ class StoredVectorsModel(VectorModel):
                 progress.update(start + len(part), f"{len(part) / seconds:,.0f} titles/s")
 
     def fit(self, task: Task, rows: Rows, seed: int) -> Fitted:
-        vectors = self._stored(task)
-        return LinearOnVectors(name=self.name, vectors=vectors).fit(task, rows, seed)
+        model = LinearOnVectors(
+            name=self.name,
+            vectors=self._stored(task),
+            forms=_normalized_titles(task) if self.use_words else None,
+        )
+        return model.fit(task, rows, seed)
 
-    def vectors(self, task: Task) -> Vectors:
-        return unit_length(self._stored(task))
+    def vectors(self, task: Task) -> Any:
+        """Return the encoder's vectors, with TF-IDF features if the model uses words."""
+        if not self.use_words:
+            return unit_length(self._stored(task))
+        return with_words(self._stored(task), _normalized_titles(task))
 
     def _stored(self, task: Task) -> Vectors:
         """The vectors of a prepared task, mapped into memory; NaN for rows of no part."""
@@ -247,22 +281,40 @@ def _title_keys(task: Task) -> dict[int, bytes]:
     return keys
 
 
+# The cells of one task run one after the other, so few entries are enough.
+@lru_cache(maxsize=2)
+def _normalized_titles(task: Task) -> list[str]:
+    """All titles of a task, normalised as an encoder of ours would normalise them."""
+    # the default style doesn't depend on the language
+    return Normalizer()(task.titles)
+
+
 @dataclass(frozen=True, kw_only=True)
 class LinearOnVectors(Model):
     """A linear model on given vectors, which are scaled to unit length.
 
-    On binary tasks it is the model of `vitrina.classification.classifier.TitleClassifier` with
-    ``use_words=False, C=1.0``.
+    It makes the predictions of `vitrina.classification.classifier.TitleClassifier`, for tasks of
+    all kinds: without words those of ``use_words=False, C=1.0``, with words those of its defaults.
 
     Attributes
     ----------
     vectors : ndarray of shape (n, d), floating
         One vector for each row of the task.
+    forms : sequence of n str, optional
+        Normal forms of the titles, for TF-IDF features beside the vectors. The weight of the
+        vectors and C are then chosen by `vitrina.classification.linear.tune_hyperparameters`.
     """
 
     vectors: npt.NDArray[np.floating[Any]] = field(repr=False)
+    forms: Sequence[str] | None = field(default=None, repr=False)
+
+    @property
+    def vectors_alone(self) -> bool:  # type: ignore[override]
+        return self.forms is None
 
     def fit(self, task: Task, rows: Rows, seed: int) -> Fitted:
+        if self.forms is not None:
+            return self._fit_with_words(self.forms, task, rows)
         features = features_of(self.vectors[rows])
         score, size = fit_linear(task.kind, features, task.labels[rows], len(task.classes))
 
@@ -270,3 +322,42 @@ class LinearOnVectors(Model):
             return score(features_of(self.vectors[rows]))
 
         return Fitted(predict_scores, size)
+
+    def _fit_with_words(self, forms: Sequence[str], task: Task, rows: Rows) -> Fitted:
+        train_forms = [forms[row] for row in rows]
+        labels = task.labels[rows]
+        n_classes = len(task.classes)
+        vectors = features_of(self.vectors[rows])
+        params = tune_hyperparameters(task.kind, labels, n_classes, vectors, train_forms)
+        tfidf = HashedTfidf.fit(train_forms)
+
+        def features(rows: Rows) -> csr_matrix:
+            words = tfidf([forms[row] for row in rows])
+            return stack_features(features_of(self.vectors[rows]), words, params.weight)
+
+        score, size = fit_linear(task.kind, features(rows), labels, n_classes, params.C)
+
+        def predict_scores(rows: Rows) -> Scores:
+            return score(features(rows))
+
+        size += sum(array.nbytes for array in tfidf)
+        return Fitted(predict_scores, size, params._asdict())
+
+
+def with_words(vectors: npt.NDArray[np.floating[Any]], forms: Sequence[str]) -> csr_matrix:
+    """Join vectors and TF-IDF features, for comparisons without labels.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, d), floating
+    forms : sequence of n str
+        Normal forms of the titles. The vocabulary and its weights come from all of them.
+
+    Returns
+    -------
+    csr_matrix of shape (n, d + words), float64
+        Rows of unit length. The vectors have the weight that the linear model gives them with few
+        labels.
+    """
+    words = HashedTfidf.fit(forms)(forms)
+    return normalize(stack_features(features_of(vectors), words, DEFAULT_PARAMS.weight))
