@@ -99,6 +99,7 @@ def test_the_command_trains_the_same_encoder(
         "products": ["products.csv"],
         "gap": "1h",
         "max_products": 6,
+        "time_unit": None,
         "event_columns": ["visitor", "when", "sku"],
         "catalogue_columns": ["sku", "name", "aisle"],
     }
