@@ -30,15 +30,15 @@ def settings_of_openmp(program: str, **environment: str) -> list[str]:
 def test_threads_of_a_training_spin_for_microseconds_only() -> None:
     training = "import vitrina.pretraining.train"
     default = settings_of_openmp("import torch")
-    assert "GOMP_SPINCOUNT = '1000'" not in " ".join(default)
+    assert "GOMP_SPINCOUNT = '2000'" not in " ".join(default)
     if not default:
         pytest.skip("this torch has another OpenMP")
-    assert "GOMP_SPINCOUNT = '1000'" in " ".join(settings_of_openmp(training))
+    assert "GOMP_SPINCOUNT = '2000'" in " ".join(settings_of_openmp(training))
     # what the user has set stays, and so does what an earlier import of torch has set
     chosen = settings_of_openmp(training, GOMP_SPINCOUNT="7")
     assert "GOMP_SPINCOUNT = '7'" in " ".join(chosen)
-    assert "GOMP_SPINCOUNT = '1000'" not in " ".join(chosen)
+    assert "GOMP_SPINCOUNT = '2000'" not in " ".join(chosen)
     active = settings_of_openmp(training, OMP_WAIT_POLICY="active")
-    assert "GOMP_SPINCOUNT = '1000'" not in " ".join(active)
+    assert "GOMP_SPINCOUNT = '2000'" not in " ".join(active)
     late = settings_of_openmp(f"import torch; {training}")
-    assert "GOMP_SPINCOUNT = '1000'" not in " ".join(late)
+    assert "GOMP_SPINCOUNT = '2000'" not in " ".join(late)

@@ -277,7 +277,7 @@ class TitleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.intercept_,
             self.tfidf_,
         )
-        with atomic_path(path) as folder:
+        with atomic_path(path, force=force, kind=KIND) as folder:
             saved.write_into(folder)
 
     @classmethod

@@ -229,7 +229,7 @@ def add_columns(
     first_table, new_names = first
     done = 0
     with (
-        atomic_path(out) as temporary,
+        atomic_path(out, force=force) as temporary,
         Progress(description, _known_rows(source), quiet=quiet) as progress,
         # pyarrow gets an open file, because it would expand a ~ in a path
         temporary.open("wb") as file,

@@ -118,7 +118,7 @@ def run_demo(
     for package in ("matplotlib", "torch"):  # before minutes of work, not after
         if find_spec(package) is None:
             raise MissingExtraError(package, "demo")
-    with atomic_path(out) as folder:
+    with atomic_path(out, force=force, kind=KIND) as folder:
         folder.mkdir()
         try:
             return _Demo(seed, threads, quiet).run(folder, out, minutes)

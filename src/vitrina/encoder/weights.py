@@ -205,7 +205,7 @@ class EncoderWeights:
         """
         path = Path(path)
         refuse_existing(path, force, KIND)
-        with atomic_path(path) as folder:
+        with atomic_path(path, force=force, kind=KIND) as folder:
             folder.mkdir()
             self.write_into(folder, findings)
 
