@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 
 from vitrina._version import __version__
-from vitrina.cli import _name_options, app, main
+from vitrina.cli import app, main
+from vitrina.cli.entry import _name_options
 from vitrina.data.sources import SOURCES
 from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.evaluation.models.registry import MODELS

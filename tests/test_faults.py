@@ -191,7 +191,7 @@ def saved_encoder(encoder: TitleEncoder, tables: Path) -> Path:
 
 
 def vitrina(*arguments: object) -> list[str]:
-    return ["-m", "vitrina.cli", *map(str, arguments)]
+    return ["-m", "vitrina", *map(str, arguments)]
 
 
 def test_embed(saved_encoder: Path, tables: Path, tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ def test_a_stopped_run_goes_on(words: Path) -> None:
     with (words / "tasks.toml").open("a") as file:
         file.write('[[task]]\nname = "number"\nfile = "words.csv"\nlabel = "number"\n')
         file.write('kind = "regression"\n')
-    command = [sys.executable, "-m", "vitrina.cli", "evaluate", "tasks.toml", "--out", "out"]
+    command = [sys.executable, "-m", "vitrina", "evaluate", "tasks.toml", "--out", "out"]
     command += [
         "--baselines",
         "tf-idf",

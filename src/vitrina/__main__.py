@@ -1,0 +1,5 @@
+"""Run the command line as `python -m vitrina`."""
+
+from vitrina.cli import main
+
+main()

@@ -1,0 +1,99 @@
+"""The command `vitrina evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from vitrina.cli.app import RUN, Quiet, Threads, app
+from vitrina.errors import InputError
+from vitrina.progress import console
+
+_Number = TypeVar("_Number", int, float)
+
+
+def _baselines_help() -> str:
+    from vitrina.evaluation.models.registry import describe_baselines
+
+    return (
+        "Baselines to compare. By default all that need no MODEL and whose packages are installed. "
+        "MODEL is a folder or a name on the hub. Brackets change the numbers of a baseline: "
+        f"text-cnn[seeds=1].\n\n{describe_baselines()}"
+    )
+
+
+@app.command
+def evaluate(
+    tasks: Annotated[Path, Parameter(help="TOML file that describes the tasks and sessions.")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="Folder for the report, the results and the cache.")],
+    encoder: Annotated[
+        list[Path] | None,
+        Parameter(help="Folder of a saved encoder; may be given several times."),
+    ] = None,
+    baselines: Annotated[
+        list[str] | None, Parameter(consume_multiple=True, help=_baselines_help())
+    ] = None,
+    sizes: Annotated[
+        str | None,
+        Parameter(help="Numbers of labels, separated by commas [the paper's, 100 to 100000]."),
+    ] = None,
+    subsamples: Annotated[
+        int | None,
+        Parameter(help="Random subsamples of each size [5].", validator=Number(gte=1)),
+    ] = None,
+    alphas: Annotated[
+        str | None,
+        Parameter(
+            help="Values of α, separated by commas: pre-trains an encoder by BYOL with each and "
+            "compares them (the paper's figure 2)."
+        ),
+    ] = None,
+    quick: Annotated[bool, Parameter(help="Quick smoke test: small data, few steps.")] = False,
+    resume: Annotated[
+        bool,
+        Parameter(group=RUN, help="Continue in a folder that holds a run, keeping its results."),
+    ] = False,
+    seed: Annotated[
+        int, Parameter(group=RUN, help="Random seed for splits, subsamples and models.")
+    ] = 0,
+    threads: Threads = None,
+    quiet: Quiet = False,
+) -> None:
+    """Compare encoders and baselines on your tasks, and write a report.
+
+    Example: `vitrina evaluate tasks.toml --encoder encoder --out evaluation`
+    """
+    from vitrina.evaluation.evaluate import evaluate as run_evaluation
+
+    run_evaluation(
+        tasks,
+        out,
+        encoders=encoder or (),
+        baselines=baselines,
+        sizes=_numbers("sizes", sizes, int),
+        subsamples=subsamples,
+        alphas=_numbers("alphas", alphas, float) or (),
+        quick=quick,
+        resume=resume,
+        seed=seed,
+        threads=threads,
+        quiet=quiet,
+    )
+    console().print(f"report: {out / 'report.html'}")
+
+
+def _numbers(name: str, text: str | None, kind: type[_Number]) -> list[_Number] | None:
+    """The numbers of an option whose values are separated by commas."""
+    if text is None:
+        return None
+    try:
+        return [kind(part.replace("_", "")) for part in text.split(",")]
+    except ValueError:
+        raise InputError(
+            f"`{name}`: '{text}' is not a list of numbers; separate numbers by commas"
+        ) from None
