@@ -162,8 +162,10 @@ class SealedFolder:
             self._content[name] = self._mapped(name, expected)
         # all sizes are right before the first file is read
         for name, expected in listed.items():
-            if hashlib.sha256(self._content[name]).hexdigest() != expected.get("sha256"):
+            content = self._content[name]
+            if hashlib.sha256(content).hexdigest() != expected.get("sha256"):
                 raise self._damaged(name)
+            _release_pages(content)
 
     def __contains__(self, name: str) -> bool:
         return name in self._content
@@ -197,12 +199,15 @@ class SealedFolder:
             If an array is missing, unknown, of another dtype or shape, not where its shape needs
             it, not finite, or has a value beyond its limit.
         """
+        content = self._content[name]
         try:
-            return _parse_arrays(self._content[name], specs)
+            arrays = _parse_arrays(content, specs)
         except ValueError as error:
             raise InputError(
                 f"{self.folder / name}: {error}; copy or save the {self.kind.name} again"
             ) from None
+        _release_pages(content)
+        return arrays
 
     def shapes(self, name: str) -> dict[str, tuple[int, ...]]:
         """Return the shapes that the header of a safetensors file claims, by array.
@@ -366,6 +371,15 @@ def _mapping(path: Path, descriptor: int, size: int) -> bytes | mmap.mmap:
             f"{path}: can't be mapped into memory ({_reason(error)}); free some memory, or copy "
             "it to a local disk"
         ) from None
+
+
+def _release_pages(content: bytes | mmap.mmap) -> None:
+    """Give the memory of a mapped file back to the system, which reads it again when needed.
+
+    Checking a file reads all of it; an encoder then uses a part.
+    """
+    if isinstance(content, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        content.madvise(mmap.MADV_DONTNEED)
 
 
 def _check_regular(path: Path, about: os.stat_result, limit: int, kind: str) -> None:
