@@ -145,6 +145,7 @@ def test_repeated_truncated_and_single() -> None:
         "products": 10,
         "pairs": 45,
     }
+    assert sessions.truncated_share == pytest.approx(3 / 13)
     with pytest.raises(InputError, match="`max_products` is 1"):
         sessionize(table(*many), max_products=1)
 

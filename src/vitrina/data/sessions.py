@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,12 @@ from vitrina.data.tables import (
     Source,
     describe,
     factorize,
-    is_text,
     normalize_ids,
     read_columns,
     require_columns,
     scan,
 )
+from vitrina.data.times import TICKS_PER_SECOND, Times, first_and_last_day, read_times
 from vitrina.errors import InputError
 from vitrina.ragged import Ragged, offsets_of
 
@@ -32,23 +32,6 @@ UNUSABLE = ("null_user", "null_time", "bad_time", "null_product", "not_in_catalo
 
 _GAP = re.compile(r"(?=.)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", flags=re.ASCII)
 _MICROSECOND = timedelta(microseconds=1)
-_TIME_FORMS = ["%Y-%m-%d"] + [
-    f"%Y-%m-%d{between}{clock}{zone}"
-    for between in "T "
-    for clock in ("%H:%M:%S%.f", "%H:%M")
-    for zone in ("", " %#z", " UTC")  # a space in a format matches any number of spaces
-]
-_TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-_UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
-# digits of a number that spells a day or a time, and what it spells
-_CALENDAR_FORMS = {8: "days yyyymmdd", 12: "minutes yyyymmddHHMM", 14: "seconds yyyymmddHHMMSS"}
-_YEAR = 31_556_952  # seconds, on average
-# the starts of years, in seconds since 1970
-_YEAR_1 = -62_135_596_800
-_YEAR_1971 = 31_536_000
-_YEAR_1995 = 788_918_400
-_YEAR_2101 = 4_133_980_800
-_YEAR_10000 = 253_402_300_800
 
 
 @dataclass(frozen=True)
@@ -98,6 +81,15 @@ class Sessions:
     def pairs(self) -> int:
         """Number of unordered pairs: the sum of n (n - 1) / 2 over the sessions of n products."""
         return int(self.products.pairs.sum())
+
+    @property
+    def truncated_share(self) -> float:
+        """Share of the usable visits that were dropped because their session was full, 0 to 1.
+
+        Usable visits are those that were kept and those that were truncated.
+        """
+        truncated = self.counts.get("truncated", 0)
+        return truncated / (truncated + len(self.products.values))
 
 
 def parse_gap(text: str | timedelta | int) -> timedelta:
@@ -199,9 +191,9 @@ def sessionize(
         raise InputError(
             f"`max_products` is {max_products}; a pair needs sessions of at least 2 products"
         )
-    if time_unit is not None and time_unit not in _TICKS_PER_SECOND:
+    if time_unit is not None and time_unit not in TICKS_PER_SECOND:
         raise InputError(
-            f"`time_unit` is '{time_unit}'; it must be one of {', '.join(_TICKS_PER_SECOND)}"
+            f"`time_unit` is '{time_unit}'; it must be one of {', '.join(TICKS_PER_SECOND)}"
         )
     columns = columns or EventColumns()
     names = asdict(columns)
@@ -212,7 +204,8 @@ def sessionize(
     where = describe(events)
     counts = {"events": len(visits)}
     visits, times = _valid(visits, columns, where, counts, time_unit)
-    time_note = f"{columns.time}: {times.form}, {_days(visits['time'], times.per_second)}"
+    days = first_and_last_day(visits["time"], times.per_second)
+    time_note = f"{columns.time}: {times.form}, {days}"
     user, row, product_ids = _numbered(visits, columns, where, product_ids)
     time = visits["time"].to_numpy()
     # large arrays are freed as soon as possible: memory limits the size of a log
@@ -270,35 +263,13 @@ def _nonzero(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items() if count)
 
 
-@dataclass(frozen=True, eq=False)
-class _Times:
-    """Times that were read from a column.
-
-    Attributes
-    ----------
-    ticks : Series of Int64
-        Ticks since 1970, null where there is no time.
-    per_second : int
-        Number of ticks in a second.
-    form : str
-        How the column was read, for `Sessions.time_note`.
-    earliest : int
-        Earliest time that counts, in seconds since 1970.
-    """
-
-    ticks: pl.Series
-    per_second: int
-    form: str
-    earliest: int = 0
-
-
 def _valid(
     visits: pl.DataFrame,
     columns: EventColumns,
     where: str,
     counts: dict[str, int],
     time_unit: str | None,
-) -> tuple[pl.DataFrame, _Times]:
+) -> tuple[pl.DataFrame, Times]:
     """Visits that have a user, a time (int64 ticks) and a product, and how times were read.
 
     Adds the numbers of dropped visits to `counts`. The times have no ticks: those are in the table.
@@ -306,7 +277,7 @@ def _valid(
     if visits.is_empty():
         raise InputError(f"{where}: there are no events, only columns: give a table with rows")
     raw_time = visits["time"]
-    times = _read_times(raw_time, columns.time, where, time_unit)
+    times = read_times(raw_time, columns.time, where, time_unit)
     visits = visits.with_columns(
         normalize_ids(visits["user"], columns.user, where),
         normalize_ids(visits["product"], columns.product, where),
@@ -333,185 +304,6 @@ def _valid(
         )
     # the column of ticks is freed with `visits`, as soon as it is used
     return visits.drop("without_time"), replace(times, ticks=pl.Series(dtype=pl.Int64))
-
-
-def _read_times(time: pl.Series, name: str, where: str, unit: str | None) -> _Times:
-    """Read a column of times; the ticks are null where there is none from 1970 to 2100."""
-    dtype = time.dtype
-    if isinstance(dtype, pl.Datetime):
-        times = _Times(time.to_physical(), _TICKS_PER_SECOND[dtype.time_unit], "datetimes")
-    elif dtype == pl.Date:
-        times = _Times(time.cast(pl.Datetime("ms")).to_physical(), 10**3, "dates")
-    elif dtype == pl.Null:
-        times = _Times(time.cast(pl.Int64), 1, "no times")
-    elif dtype.is_numeric():
-        times = _times_of_numbers(time, name, where, unit)
-    elif is_text(dtype):
-        times = _times_of_text(time.cast(pl.String), name, where, unit)
-    else:
-        raise InputError(
-            f"{where}: column '{name}' ({dtype}) can't hold times: name another with `time_column`"
-        )
-    valid = _in_range(times)
-    if valid.null_count() == len(time) and time.null_count() < len(time):
-        raise InputError(
-            f"{where}: column '{name}' holds no times but values such as '{_example(time, times)}':"
-            " write ISO 8601 or seconds since 1970 (until 2100), or name another column with "
-            "`time_column`"
-        )
-    return replace(times, ticks=valid)
-
-
-def _example(time: pl.Series, times: _Times) -> object:
-    """The first value of a column of times, or its ticks if it is no date that Python can show."""
-    if time.dtype.is_temporal():
-        tick = times.ticks.drop_nulls()[0]
-        if not _YEAR_1 <= tick // times.per_second < _YEAR_10000:
-            return tick
-    return time.drop_nulls()[0]
-
-
-def _in_range(times: _Times) -> pl.Series:
-    """The ticks, null where they are outside the years that count.
-
-    Differences of the others can't overflow, and dates that stand for no date (1678, 9999) can't
-    share a session.
-    """
-    ticks = times.ticks
-    lowest, highest = ticks.min(), ticks.max()
-    if not isinstance(lowest, int) or not isinstance(highest, int):  # there are no times
-        return ticks
-    first = times.earliest * times.per_second
-    end = _YEAR_2101 * times.per_second
-    # 1970-01-01 00:00:00 among later times is a zero that stands for no time
-    if lowest <= 0 and first == 0 and _median(ticks) >= _YEAR_1971 * times.per_second:
-        first = 1
-    if lowest >= first and highest < end:
-        return ticks
-    return ticks.set((ticks < first) | (ticks >= end), None)
-
-
-def _median(numbers: pl.Series) -> float:
-    """The median; NaN if there are no numbers."""
-    # about a million numbers are enough, and need little memory
-    known = numbers.drop_nulls()
-    sample = known.gather_every(max(1, len(known) // 1_000_000))
-    # "higher" gives a number of the column: the mean of two could have another number of digits
-    median = sample.quantile(0.5, interpolation="higher")
-    return float("nan") if median is None else median
-
-
-def _times_of_numbers(time: pl.Series, name: str, where: str, unit: str | None) -> _Times:
-    """Times from numbers; their median tells how to read them (see `sessionize`)."""
-    is_whole = time.dtype.is_integer()
-    if is_whole:
-        time = time.cast(pl.Int64, strict=False)
-    if time.dtype == pl.Float32 and not bool((time.abs() < 2**24).all()):
-        raise InputError(
-            f"{where}: column '{name}' ({time.dtype}) rounds times of today by minutes: write "
-            "Float64, whole numbers or datetimes"
-        )
-    if not is_whole:
-        time = time.cast(pl.Float64)
-        time = time.set(~time.is_finite(), None)
-    earliest = 0
-    if unit is None:
-        median = _median(time)
-        calendar = _calendar_times(time, median)
-        if calendar is not None:
-            return calendar
-        unit = _likely_unit(median)
-        _require_modern(median, unit, name, where)
-        # numbers that would be in 1970 are in another unit, or zeros for no time
-        earliest = _YEAR_1971
-    form = f"{_UNIT_NAMES[unit]} since 1970"
-    per_second = _TICKS_PER_SECOND[unit]
-    if is_whole:
-        return _Times(time, per_second, form, earliest)
-    # keep fractions down to the microsecond
-    scale = max(10**6 // per_second, 1)
-    ticks = (time * scale).round().cast(pl.Int64, strict=False)
-    return _Times(ticks, per_second * scale, form, earliest)
-
-
-def _calendar_times(time: pl.Series, median: float) -> _Times | None:
-    """Times from numbers that spell them, such as 20240229; None if few numbers do."""
-    for digits, form in _CALENDAR_FORMS.items():
-        # all are read like those of 14 digits
-        scale = 10 ** (14 - digits)
-        first = 19_700_101_000_000 // scale
-        end = 21_010_101_000_000 // scale
-        if not first <= median < end:
-            continue
-        number = time.set(~((time >= first) & (time < end) & (time % 1 == 0)), None)
-        text = (number.cast(pl.Int64) * scale).cast(pl.String)
-        moment = text.str.to_datetime("%Y%m%d%H%M%S", strict=False, time_unit="ms")
-        valid = len(moment) - moment.null_count()
-        if 2 * valid >= len(time) - time.null_count():
-            return _Times(moment.to_physical(), 10**3, form)
-    return None
-
-
-def _likely_unit(median: float) -> str:
-    """The unit of numbers since 1970 with this median."""
-    if median >= 10**17:
-        return "ns"
-    if median >= 10**14:
-        return "us"
-    if median >= 10**11:
-        return "ms"
-    return "s"
-
-
-def _require_modern(median: float, unit: str, name: str, where: str) -> None:
-    """Raise an error if the median would be before 1995, when there were no shops to browse."""
-    seconds = median / _TICKS_PER_SECOND[unit]
-    if not seconds < _YEAR_1995:
-        return
-    year = f"in {1970 + int(seconds // _YEAR)}" if seconds >= 0 else "before 1970"
-    # from 1954 to 2064
-    hint = " (Excel's days: save them as dates)" if 20_000 <= median <= 60_000 else ""
-    raise InputError(
-        f"{where}: column '{name}' holds numbers such as {median:.15g}, which as "
-        f"{_UNIT_NAMES[unit]} since 1970 would be {year}{hint}: write ISO 8601, or set "
-        "`time_unit` if a unit is meant"
-    )
-
-
-def _days(ticks: pl.Series, per_second: int) -> str:
-    """The first and the last day of times."""
-    days = []
-    for tick in (ticks.min(), ticks.max()):
-        assert isinstance(tick, int)
-        days.append(f"{datetime.fromtimestamp(tick // per_second, UTC):%Y-%m-%d}")
-    return " … ".join(days)
-
-
-def _times_of_text(time: pl.Series, name: str, where: str, unit: str | None) -> _Times:
-    """Times of ISO 8601 text (dates, or dates with times, also mixed), or else of numbers."""
-    text = time.str.strip_chars()
-    # the formats that fit the first rows best come first: usually one fits all, and a format is
-    # tried only on rows that the formats before it could not read
-    sample = text.drop_nulls().head(100)
-    forms = sorted(_TIME_FORMS, key=lambda form: _microseconds(sample, form).null_count())
-    ticks = _microseconds(text, forms[0])
-    for form in forms[1:]:
-        unread = (ticks.is_null() & text.is_not_null()).arg_true()
-        if len(unread) == 0:
-            break
-        ticks = ticks.scatter(unread, _microseconds(text.gather(unread), form))
-    if ticks.null_count() < len(ticks):
-        return _Times(ticks, 10**6, "ISO 8601")
-    # whole numbers stay whole: as floats, nanoseconds would not be exact
-    numbers = text.cast(pl.Float64, strict=False)
-    whole_numbers = text.cast(pl.Int64, strict=False)
-    if whole_numbers.null_count() == numbers.null_count():
-        numbers = whole_numbers
-    return _times_of_numbers(numbers, name, where, unit)
-
-
-def _microseconds(text: pl.Series, form: str) -> pl.Series:
-    return text.str.to_datetime(form, strict=False, time_unit="us").to_physical()
 
 
 def _numbered(
