@@ -374,9 +374,10 @@ def _mapping(path: Path, descriptor: int, size: int) -> bytes | mmap.mmap:
 
 
 def _release_pages(content: bytes | mmap.mmap) -> None:
-    """Give the memory of a mapped file back to the system, which reads it again when needed.
+    """Give the memory of a mapped file back to the system.
 
-    Checking a file reads all of it; an encoder then uses a part.
+    A check reads the whole file into memory, but a loaded encoder uses only parts of it. The system
+    reads those again when they are used.
     """
     if isinstance(content, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         content.madvise(mmap.MADV_DONTNEED)

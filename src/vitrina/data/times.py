@@ -102,6 +102,23 @@ def read_times(time: pl.Series, name: str, where: str, unit: str | None) -> Time
     return replace(times, ticks=valid)
 
 
+def first_and_last_day(ticks: pl.Series, per_second: int) -> str:
+    """Return the first and the last day of times, as '2023-01-01 … 2023-12-31'.
+
+    Parameters
+    ----------
+    ticks : Series of Int64
+        Ticks since 1970, at least one and none of them null.
+    per_second : int
+        Number of ticks in a second.
+    """
+    days = []
+    for tick in (ticks.min(), ticks.max()):
+        assert isinstance(tick, int)
+        days.append(f"{datetime.fromtimestamp(tick // per_second, UTC):%Y-%m-%d}")
+    return " … ".join(days)
+
+
 def _example(time: pl.Series, times: Times) -> object:
     """The first value of a column of times, or its ticks if it is no date that Python can show."""
     if time.dtype.is_temporal():
@@ -216,23 +233,6 @@ def _require_modern(median: float, unit: str, name: str, where: str) -> None:
         f"{_UNIT_NAMES[unit]} since 1970 would be {year}{hint}: write ISO 8601, or set "
         "`time_unit` if a unit is meant"
     )
-
-
-def first_and_last_day(ticks: pl.Series, per_second: int) -> str:
-    """Return the first and the last day of times, as '2023-01-01 … 2023-12-31'.
-
-    Parameters
-    ----------
-    ticks : Series of Int64
-        Ticks since 1970, at least one and none of them null.
-    per_second : int
-        Number of ticks in a second.
-    """
-    days = []
-    for tick in (ticks.min(), ticks.max()):
-        assert isinstance(tick, int)
-        days.append(f"{datetime.fromtimestamp(tick // per_second, UTC):%Y-%m-%d}")
-    return " … ".join(days)
 
 
 def _times_of_text(time: pl.Series, name: str, where: str, unit: str | None) -> Times:
