@@ -217,6 +217,7 @@ def test_a_place_that_can_keep_no_compiled_code(tmp_path: Path) -> None:
         "_version.py",
         "compiled.py",
         "errors.py",
+        "lengths.py",
         "ragged.py",
         "encoder/__init__.py",
         "encoder/kernels.py",

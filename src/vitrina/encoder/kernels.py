@@ -24,12 +24,16 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrina.compiled import compiled, in_threads, prefetch
+from vitrina.lengths import scale_to_length
 from vitrina.ragged import Ragged
 
 WIDTHS = (2, 3, 4, 5)
 """Widths of the convolutions, in pieces."""
 BLOCKS = sum(WIDTHS)
 """Blocks of a table row: one for each position of each width."""
+
+AS_IT_IS = np.float32(0)
+"""Length of representations that are not scaled."""
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -69,11 +73,11 @@ def encode(
     number: Any = table.dtype.type
     pool = _pool(len(bias) // len(WIDTHS), number, winner is not None)
     places = _NO_WINNER if winner is None else winner
-    in_threads(
-        lambda start, stop: pool(table, pieces, offsets, scale, bias, out, places, start, stop),
-        len(out),
-        threads,
-    )
+
+    def encode_part(start: int, stop: int) -> None:
+        pool(table, pieces, offsets, scale, bias, AS_IT_IS, out, places, start, stop)
+
+    in_threads(encode_part, len(out), threads)
     return out
 
 
@@ -86,11 +90,14 @@ class Table(NamedTuple):
     scale : ndarray of shape (4 · filters,), float32
         The sum of a window is multiplied by its filter's scale: 1 where `values` are float32.
     bias : ndarray of shape (4 · filters,), float32
+    length : float32, optional
+        Euclidean norm that representations are scaled to; 0 leaves them as they are.
     """
 
     values: npt.NDArray[Any]
     scale: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32]
+    length: np.float32 = AS_IT_IS
 
     def encode_into(self, titles: Ragged, out: npt.NDArray[np.float32]) -> None:
         """Compute the representations of n titles in the calling thread.
@@ -99,8 +106,8 @@ class Table(NamedTuple):
         ----------
         titles : Ragged
             The pieces of each title, as rows of the table.
-        out : ndarray of shape (n, 4 · filters), float32
-            Filled with what `encode` returns.
+        out : ndarray of shape (n, width), float32
+            The first 4 · filters columns are filled with what `encode` returns, scaled to `length`.
         """
         # int8 values are summed in int16: 5 of them can't overflow it
         is_int8 = self.values.dtype == np.int8
@@ -112,6 +119,7 @@ class Table(NamedTuple):
             titles.offsets,
             self.scale,
             self.bias,
+            self.length,
             out,
             _NO_WINNER,
             0,
@@ -139,7 +147,7 @@ class Table(NamedTuple):
         for start in range(0, len(values), 1024):
             rows = slice(start, start + 1024)
             values[rows] = np.rint(self.values[rows] / scale[filter_of_column])
-        return Table(values, scale, self.bias)
+        return Table(values, scale, self.bias, self.length)
 
 
 _NO_WINNER = np.empty((0, 0), np.int32)
@@ -209,6 +217,7 @@ def _pool(filters: int, number: Any, track: bool) -> Callable[..., None]:
         offsets: Any,
         scale: Any,
         bias: Any,
+        length: Any,
         out: Any,
         winner: Any,
         start: int,
@@ -275,6 +284,8 @@ def _pool(filters: int, number: Any, track: bool) -> Callable[..., None]:
                         if track:
                             place[f] = w
             _finish(best, place, scale, bias, out, winner, title, 3 * n, track)
+            if length > 0:
+                scale_to_length(out[title, : len(bias)], length)
 
     return pool
 

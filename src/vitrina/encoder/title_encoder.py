@@ -47,7 +47,7 @@ class TitleEncoder:
     >>> from vitrina import TitleEncoder
     >>> encoder = TitleEncoder.load("encoder")
     >>> encoder.transform(["APPLE SAUCE 24 OZ", None]).shape
-    (2, 512)
+    (2, 1024)
     """
 
     def __init__(
@@ -106,8 +106,9 @@ class TitleEncoder:
 
         Returns
         -------
-        ndarray of shape (n, 512), float32
-            All values are finite and at least 0.
+        ndarray of shape (n, width), float32
+            All values are finite. With a lexical part, each vector has length 1; see
+            `EncoderWeights`.
 
         Raises
         ------
@@ -118,11 +119,15 @@ class TitleEncoder:
         weights = self._checked_weights()
         text = as_utf8(titles)
         table = weights.table(self.table)
-        out = np.empty((len(text), len(weights.bias)), np.float32)
+        out = np.empty((len(text), weights.width), np.float32)
 
         def encode_block(start: int, stop: int) -> None:
-            pieces = weights.tokenizer.pieces_of(text.part(start, stop))
-            table.encode_into(pieces, out[start:stop])
+            titles, block = text.part(start, stop), out[start:stop]
+            if weights.lexical_dim:
+                pieces = weights.tokenizer.pieces_and_vectors(titles, weights.lexical_length, block)
+            else:
+                pieces = weights.tokenizer.pieces_of(titles)
+            table.encode_into(pieces, block)
 
         threads = number_of_threads(self.threads)
         in_threads(encode_block, len(text), threads, _BLOCK_TITLES)
@@ -142,7 +147,7 @@ class TitleEncoder:
 
         Returns
         -------
-        ndarray of shape (n, 512), float32, or data frame of 512 columns
+        ndarray of shape (n, width), float32, or data frame of as many columns
             A data frame if `set_output` or scikit-learn's `transform_output` asks for one.
         """
         vectors = self.encode(titles)
@@ -216,8 +221,8 @@ class TitleEncoder:
         return f"TitleEncoder(threads={self.threads}, table={self.table!r}, weights={self.weights})"
 
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
-        """Return the column names vitrina0 ... vitrina511 of pandas and polars output."""
-        width = len(self._checked_weights().bias)
+        """Return the column names vitrina0, vitrina1, ... of pandas and polars output."""
+        width = self._checked_weights().width
         return np.array([f"vitrina{i}" for i in range(width)], dtype=object)
 
     def _checked_weights(self) -> EncoderWeights:

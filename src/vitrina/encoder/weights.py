@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +18,7 @@ import safetensors.numpy
 
 from vitrina._version import __version__
 from vitrina.compiled import default_threads, fork_safe_lock
-from vitrina.encoder.kernels import BLOCKS, WIDTHS, Table
+from vitrina.encoder.kernels import AS_IT_IS, BLOCKS, WIDTHS, Table
 from vitrina.errors import InputError, error_prefix, shown
 from vitrina.files import atomic_path, refuse_existing
 from vitrina.sealed import (
@@ -30,12 +33,14 @@ from vitrina.sealed import (
 from vitrina.text.model_file import check_model
 from vitrina.text.normalize import Normalizer, Style
 from vitrina.text.tokenizer import TitleTokenizer
+from vitrina.text.word_vectors import MAX_DIM, MAX_FEATURES, MAX_SCALE, WordVectors
 
 ENCODER = FolderKind(
     name="vitrina encoder",
-    format_version=1,
+    format_version=2,
     files={
         "config.json": 16 * MIB,
+        "lexical.safetensors": 512 * MIB,  # only if the vectors have a lexical part
         "model.safetensors": 1024 * MIB,
         "table.safetensors": 512 * MIB,  # the first encoders were saved without it
         "tokenizer.model": 16 * MIB,
@@ -51,6 +56,9 @@ FORMAT_VERSION = ENCODER.format_version
 _MAX_DIM = 16_384
 _MAX_FILTERS = 1_024
 """Filters of each width. A batch of 16,384 vectors then takes 256 MiB at most."""
+
+LEXICAL_WEIGHT = 0.7
+"""Length of the lexical part, relative to that of the contextual part; docs/results/ablation.md."""
 
 _MAX_COMPUTED = 1 << 27
 """Numbers of a table that isn't stored: computing it takes 640 MiB at most."""
@@ -71,6 +79,11 @@ class EncoderWeights:
 
     They never change, so copies of an encoder share one object.
 
+    A vector has two parts. The contextual part is the Text CNN's representation y (paper §3.2.1).
+    The lexical part is the sum of the vectors of the title's words, see
+    `vitrina.text.word_vectors`. Each part is scaled to a fixed length, so that a vector has length
+    1. Without word vectors, a vector is y itself, as in the paper.
+
     Parameters
     ----------
     embeddings : ndarray of shape (pieces, dim), float32
@@ -79,9 +92,12 @@ class EncoderWeights:
         Weights of the convolutions, in the block order of `vitrina.encoder.kernels`.
     bias : ndarray of shape (4 · filters,), float32
     tokenizer : TitleTokenizer
+        With word vectors if the vectors have a lexical part.
     training : mapping, optional
         Record of the training run: settings, versions, digest of the data and metrics. It is
         stored unchanged in config.json.
+    lexical_weight : float, optional
+        Length of the lexical part, relative to that of the contextual part.
 
     Raises
     ------
@@ -97,6 +113,7 @@ class EncoderWeights:
         bias: Float32,
         tokenizer: TitleTokenizer,
         training: Mapping[str, Any] | None = None,
+        lexical_weight: float = LEXICAL_WEIGHT,
     ) -> None:
         pieces, dim = embeddings.shape
         width = filters.shape[1]
@@ -118,13 +135,64 @@ class EncoderWeights:
         self.filters = filters
         self.bias = bias
         self.tokenizer = tokenizer
+        self.lexical_weight = lexical_weight
         self.training: dict[str, Any] = dict(training or {})
         self._lock = fork_safe_lock()
         self._tables: dict[str, Table] = {}
 
     def __repr__(self) -> str:
         pieces, dim = self.embeddings.shape
-        return f"<{pieces} pieces × {dim} → {len(self.bias)}>"
+        return f"<{pieces} pieces × {dim} → {self.width}>"
+
+    @property
+    def contextual_dim(self) -> int:
+        """Dimensions of the contextual part of a vector, which comes first."""
+        return len(self.bias)
+
+    @property
+    def lexical_dim(self) -> int:
+        """Dimensions of the lexical part of a vector; 0 if there is none."""
+        return self.tokenizer.lexical_dim
+
+    @property
+    def width(self) -> int:
+        """Dimensions of a vector."""
+        return self.contextual_dim + self.lexical_dim
+
+    @property
+    def lexical_length(self) -> float:
+        """Length (Euclidean norm) of the lexical part of a vector."""
+        return self.lexical_weight / math.hypot(1, self.lexical_weight)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256, in hexadecimal, of everything that the vectors depend on.
+
+        Two encoders with the same digest give the same vectors.
+        """
+        digest = hashlib.sha256(self.tokenizer.model)
+        settings = {
+            "normalization": self.tokenizer.normalizer.settings(),
+            "lexical_weight": self.lexical_weight if self.lexical_dim else None,
+        }
+        digest.update(json.dumps(settings, sort_keys=True).encode())
+        for name, array in sorted(self._arrays().items()):
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def _arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """All arrays but the table, by the names that they have in the folder."""
+        return self._model_arrays() | self._lexical_arrays()
+
+    def _model_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        return {"embeddings": self.embeddings, "filters": self.filters, "bias": self.bias}
+
+    def _lexical_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        words = self.tokenizer.word_vectors
+        if words is None:
+            return {}
+        return {"hashes": words.hashes, "rows": words.rows, "scale": words.scale}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> EncoderWeights:
         # The arrays never change: scikit-learn's clone shares them instead of copying hundreds of
@@ -138,12 +206,21 @@ class EncoderWeights:
             "arrays": (self.embeddings, self.filters, self.bias),
             "tokenizer": tokenizer.model,
             "normalization": tokenizer.normalizer.settings(),
+            "word_vectors": tokenizer.word_vectors,
             "training": self.training,
+            "lexical_weight": self.lexical_weight,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        tokenizer = TitleTokenizer(state["tokenizer"], Normalizer(**state["normalization"]))
-        self.__init__(*state["arrays"], tokenizer, state["training"])  # type: ignore[misc]
+        tokenizer = TitleTokenizer(
+            state["tokenizer"], Normalizer(**state["normalization"]), state["word_vectors"]
+        )
+        self.__init__(  # type: ignore[misc]
+            *state["arrays"],
+            tokenizer,
+            state["training"],
+            state["lexical_weight"],
+        )
 
     def table(self, dtype: str) -> Table:
         """Return the table that `vitrina.encoder.kernels` reads, computing it at the first call.
@@ -185,7 +262,13 @@ class EncoderWeights:
 
         with threadpool_limits(1, "blas"), ThreadPoolExecutor(default_threads()) as pool:
             list(pool.map(project, range(0, len(out), _BLOCK_ROWS)))
-        return Table(out, np.ones(len(self.bias), np.float32), self.bias)
+        return Table(out, np.ones(len(self.bias), np.float32), self.bias, self._length())
+
+    def _length(self) -> np.float32:
+        """Length of the contextual part."""
+        if not self.lexical_dim:
+            return AS_IT_IS
+        return np.float32(1 / math.hypot(1, self.lexical_weight))
 
     def save(self, path: str | Path, *, force: bool = False, findings: str = "") -> None:
         """Write the encoder to a folder, atomically.
@@ -212,23 +295,21 @@ class EncoderWeights:
     def write_into(self, folder: Path, findings: str = "") -> None:
         """Write the encoder's files into an existing, empty folder; `findings` as in `save`."""
         # `safetensors.numpy.save_file` would create files that only their owner can read.
-        model_arrays = {"embeddings": self.embeddings, "filters": self.filters, "bias": self.bias}
-        (folder / "model.safetensors").write_bytes(safetensors.numpy.save(model_arrays))
+        model = safetensors.numpy.save(self._model_arrays())
+        (folder / "model.safetensors").write_bytes(model)
         # The table is stored too: computing it takes longer than loading the whole encoder.
         table = self.table("int8")
         table_arrays = {"values": table.values, "scale": table.scale}
         (folder / "table.safetensors").write_bytes(safetensors.numpy.save(table_arrays))
         (folder / "tokenizer.model").write_bytes(self.tokenizer.model)
+        lexical_arrays = self._lexical_arrays()
+        if lexical_arrays:
+            lexical = safetensors.numpy.save(lexical_arrays)
+            (folder / "lexical.safetensors").write_bytes(lexical)
 
-        pieces, dim = self.embeddings.shape
         config = {
             "vitrina": __version__,
-            "model": {
-                "pieces": pieces,
-                "dim": dim,
-                "widths": list(WIDTHS),
-                "filters": len(self.bias) // len(WIDTHS),
-            },
+            "model": self._sizes(),
             "normalization": self.tokenizer.normalizer.settings(),
             "training": self.training,
         }
@@ -245,6 +326,25 @@ class EncoderWeights:
         (folder / "README.md").write_text(card, "utf-8")
         seal(folder, ENCODER)
 
+    def _sizes(self) -> dict[str, Any]:
+        """The sizes of the arrays, for config.json."""
+        pieces, dim = self.embeddings.shape
+        filters = len(self.bias) // len(WIDTHS)
+        sizes: dict[str, Any] = {
+            "pieces": pieces,
+            "dim": dim,
+            "widths": list(WIDTHS),
+            "filters": filters,
+        }
+        words = self.tokenizer.word_vectors
+        if words is not None:
+            sizes["lexical"] = {
+                "features": len(words.hashes),
+                "dim": words.dim,
+                "weight": self.lexical_weight,
+            }
+        return sizes
+
     def model_card(self) -> str:
         """Return the model card in Markdown: how to use the encoder, its sizes and its training."""
         pieces, dim = self.embeddings.shape
@@ -257,7 +357,7 @@ class EncoderWeights:
             "from vitrina import TitleEncoder",
             "",
             "encoder = TitleEncoder.load('path/to/this/folder')",
-            f"vectors = encoder.transform(['a title'])  # (1, {len(self.bias)}) float32",
+            f"vectors = encoder.transform(['a title'])  # (1, {self.width}) float32",
             "```",
             "",
             f"The encoder is a Text CNN over a vocabulary of {pieces:,} SentencePiece pieces with "
@@ -267,6 +367,13 @@ class EncoderWeights:
             f"language: {normalizer.language or 'none'}.",
             "",
         ]
+        if self.lexical_dim:
+            lines += [
+                f"A vector has length 1. Its first {len(self.bias)} dimensions are the scaled "
+                f"output of the Text CNN. The other {self.lexical_dim} are the lexical part, a sum "
+                "over the words of the title.",
+                "",
+            ]
         if self.training:
             lines += ["## Training", "", "| item | value |", "|---|---|"]
             for name, value in islice(self.training.items(), _CARD_ROWS):
@@ -298,7 +405,8 @@ class EncoderWeights:
         normalizer = _stored_normalizer(config, where)
         training = require(config, "training", _is_object, "an object", where)
         dim, filters = _stored_sizes(config, where)
-        tokenizer = _stored_tokenizer(folder, normalizer)
+        lexical = _stored_lexical(folder, config, where)
+        tokenizer = _stored_tokenizer(folder, normalizer, lexical.words)
         arrays = folder.arrays(
             "model.safetensors",
             {
@@ -307,7 +415,14 @@ class EncoderWeights:
                 "bias": ArraySpec(np.float32, (len(WIDTHS) * filters,)),
             },
         )
-        weights = cls(arrays["embeddings"], arrays["filters"], arrays["bias"], tokenizer, training)
+        weights = cls(
+            arrays["embeddings"],
+            arrays["filters"],
+            arrays["bias"],
+            tokenizer,
+            training,
+            lexical.weight,
+        )
         # The first encoders were saved without their table; it is computed when needed.
         if "table.safetensors" not in folder:
             if len(tokenizer) * BLOCKS * filters > _MAX_COMPUTED:
@@ -323,7 +438,9 @@ class EncoderWeights:
                     "scale": ArraySpec(np.float32, (len(WIDTHS) * filters,), smallest=0),
                 },
             )
-            weights._tables["int8"] = Table(table["values"], table["scale"], weights.bias)
+            weights._tables["int8"] = Table(
+                table["values"], table["scale"], weights.bias, weights._length()
+            )
         return weights
 
 
@@ -351,12 +468,61 @@ def _is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
 
-def _stored_tokenizer(folder: SealedFolder, normalizer: Normalizer) -> TitleTokenizer:
+class _Lexical(NamedTuple):
+    """What a folder holds of the lexical part."""
+
+    words: WordVectors | None
+    weight: float
+
+
+def _stored_lexical(folder: SealedFolder, config: Mapping[str, Any], where: Path) -> _Lexical:
+    """Return the word vectors and the weight of the lexical part."""
+    name = "lexical.safetensors"
+    sizes = config["model"].get("lexical")
+    if sizes is None and name not in folder:
+        return _Lexical(None, LEXICAL_WEIGHT)
+    require(config["model"], "lexical", _is_object, "an object", where)
+    if name not in folder:
+        raise InputError(f"{folder.folder / name}: is missing; copy or save the {KIND} again")
+
+    features = require(
+        sizes, "features", _is_size(0, MAX_FEATURES), f"at most {MAX_FEATURES:,}", where
+    )
+    dim = require(sizes, "dim", _is_size(1, MAX_DIM), f"from 1 to {MAX_DIM:,}", where)
+    weight = require(sizes, "weight", _is_weight, "a number from 0.01 to 100", where)
+    arrays = folder.arrays(
+        name,
+        {
+            "hashes": ArraySpec(np.uint32, (features,)),
+            "rows": ArraySpec(np.int8, (features, dim)),
+            "scale": ArraySpec(np.float32, (features,), smallest=0, largest=MAX_SCALE),
+        },
+    )
+    hashes = arrays["hashes"]
+    if (hashes[1:] <= hashes[:-1]).any():
+        raise InputError(
+            f"{folder.folder / name}: hashes are not in increasing order; "
+            f"copy or save the {KIND} again"
+        )
+    return _Lexical(WordVectors(hashes, arrays["rows"], arrays["scale"]), weight)
+
+
+def _is_weight(value: Any) -> bool:
+    return type(value) in (int, float) and 0.01 <= value <= 100
+
+
+def _is_size(least: int, most: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and least <= value <= most
+
+
+def _stored_tokenizer(
+    folder: SealedFolder, normalizer: Normalizer, words: WordVectors | None
+) -> TitleTokenizer:
     """Return the tokenizer in a folder; SentencePiece reads it only after it was checked."""
     model = folder.read("tokenizer.model")
     try:
         check_model(model)
-        return TitleTokenizer(model, normalizer)
+        return TitleTokenizer(model, normalizer, words)
     except InputError:
         reason = "is not a SentencePiece model"  # its own message may quote the file
     except ValueError as error:
@@ -368,16 +534,12 @@ def _stored_tokenizer(folder: SealedFolder, normalizer: Normalizer) -> TitleToke
 
 def _stored_sizes(config: Mapping[str, Any], where: Path) -> tuple[int, int]:
     """Return the dimensions of the embeddings and the filters of each width from config.json."""
-
-    def is_size(most: int) -> Callable[[Any], bool]:
-        return lambda value: type(value) is int and 1 <= value <= most
-
     model = require(config, "model", _is_object, "an object", where)
     require(model, "widths", lambda widths: widths == list(WIDTHS), f"{list(WIDTHS)}", where)
     expected = "a whole number from 1 to"
-    dim = require(model, "dim", is_size(_MAX_DIM), f"{expected} {_MAX_DIM:,}", where)
+    dim = require(model, "dim", _is_size(1, _MAX_DIM), f"{expected} {_MAX_DIM:,}", where)
     filters = require(
-        model, "filters", is_size(_MAX_FILTERS), f"{expected} {_MAX_FILTERS:,}", where
+        model, "filters", _is_size(1, _MAX_FILTERS), f"{expected} {_MAX_FILTERS:,}", where
     )
     return dim, filters
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import sentencepiece
 
 from vitrina.compiled import fork_safe_lock
 from vitrina.errors import InputError
 from vitrina.ragged import Ragged, offsets_of
 from vitrina.text.normalize import Normalizer, as_utf8
-from vitrina.text.words import Words, size_of_records
+from vitrina.text.word_vectors import WordVectors
+from vitrina.text.words import Found, Words, size_of_records
 
 PAD = 0
 """Id of the piece that fills up short titles."""
@@ -32,8 +34,9 @@ class TitleTokenizer:
 
     Pieces never cross a space, so the pieces of a title are those of its words, one word after the
     other. Words follow Zipf's law: most words of a batch have been seen before. Each distinct word
-    is normalised and encoded once, and its pieces are stored. The store holds up to half a million
-    words in at most 40 MiB. When it is full, the tokenizer forgets all words and starts anew.
+    is normalised and encoded once, and its pieces and its vector are stored. The store holds up to
+    half a million words in at most 40 MiB, and their vectors in at most 128 MiB. When it is full,
+    the tokenizer forgets all words and starts anew.
 
     Several threads may share a tokenizer. It stays usable in a forked process, and after an
     exception that a signal raised anywhere in a call.
@@ -43,6 +46,8 @@ class TitleTokenizer:
     model : bytes
         A serialised SentencePiece model, made by `train`.
     normalizer : Normalizer
+    word_vectors : WordVectors, optional
+        Vectors of words and n-grams, for `pieces_and_vectors`.
 
     Raises
     ------
@@ -50,9 +55,12 @@ class TitleTokenizer:
         If `model` is not a SentencePiece model.
     """
 
-    def __init__(self, model: bytes, normalizer: Normalizer) -> None:
+    def __init__(
+        self, model: bytes, normalizer: Normalizer, word_vectors: WordVectors | None = None
+    ) -> None:
         self.model = model
         self.normalizer = normalizer
+        self.word_vectors = word_vectors
         if not model:  # SentencePiece would accept this, and wait for a model to be loaded
             raise InputError("tokenizer: not a SentencePiece model (0 bytes)")
         try:
@@ -61,7 +69,7 @@ class TitleTokenizer:
             raise InputError(f"tokenizer: not a SentencePiece model ({error})") from None
         # guards writers; reads are lock-free
         self._lock = fork_safe_lock()
-        self._words = Words.none()
+        self._words = Words.none(self.lexical_dim)
         # False while the words grow. If a signal or a fork interrupts that, it stays False: the
         # words can still be read, but the next ones are stored in a new table.
         self._can_grow = True
@@ -118,9 +126,36 @@ class TitleTokenizer:
             raise InputError(_training_message(error, vocab_size)) from None
         return cls(model.getvalue(), normalizer)
 
+    def with_word_vectors(
+        self, titles: Iterable[str | None], dim: int, seed: int = 0
+    ) -> TitleTokenizer:
+        """Return a tokenizer of the same pieces, with word vectors fitted to titles.
+
+        Parameters
+        ----------
+        titles : iterable of str or None
+            Each distinct normal form counts once.
+        dim : int
+            Dimensions of the word vectors.
+        seed : int, optional
+
+        Returns
+        -------
+        TitleTokenizer
+        """
+        forms = dict.fromkeys(_normalised(titles, self.normalizer))
+        forms.pop("", None)
+        word_vectors = WordVectors.fit(list(forms), dim, seed)
+        return TitleTokenizer(self.model, self.normalizer, word_vectors)
+
     def __len__(self) -> int:
         """Number of pieces, including `PAD` and `UNKNOWN`."""
         return int(self._processor.get_piece_size())
+
+    @property
+    def lexical_dim(self) -> int:
+        """Dimensions of the word vectors; 0 if there are none."""
+        return 0 if self.word_vectors is None else self.word_vectors.dim
 
     def __call__(self, titles: Any) -> Ragged:
         """Split titles into pieces.
@@ -161,12 +196,41 @@ class TitleTokenizer:
         Ragged of n rows, int32
             As from ``tokenizer(titles)``.
         """
+        words, found, lengths = self._look_up(titles)
+        return words.pieces_of(titles, found, np.maximum(lengths, MIN_PIECES), PAD)
+
+    def pieces_and_vectors(
+        self, titles: Ragged, length: float, out: npt.NDArray[np.float32]
+    ) -> Ragged:
+        """Split titles given as UTF-8 into pieces, and add the vectors of their words.
+
+        Parameters
+        ----------
+        titles : Ragged of n rows, uint8
+            See `as_utf8`.
+        length : float
+            Length (Euclidean norm) of the sums.
+        out : ndarray of shape (n, width), float32
+            The last `dim` columns are filled with the sum of the word vectors of each title, scaled
+            to `length`. A title whose words and n-grams are all unknown gets zeros.
+
+        Returns
+        -------
+        Ragged of n rows, int32
+            As from `pieces_of`.
+        """
+        words, found, lengths = self._look_up(titles)
+        words.add_vectors_into(titles, found, length, out)
+        return words.pieces_of(titles, found, np.maximum(lengths, MIN_PIECES), PAD)
+
+    def _look_up(self, titles: Ragged) -> tuple[Words, Found, npt.NDArray[np.int64]]:
+        """Return a table that knows all words of these titles, and what it finds for them."""
         words = self._words
         found, lengths = words.look_up(titles)
         if (lengths < 0).any():
             words = self._learn(titles)
             found, lengths = words.look_up(titles)
-        return words.pieces_of(titles, found, np.maximum(lengths, MIN_PIECES), PAD)
+        return words, found, lengths
 
     def pieces(self, title: str) -> list[str]:
         """Return the pieces of one title as text, without padding."""
@@ -176,24 +240,23 @@ class TitleTokenizer:
     def _learn(self, titles: Ragged) -> Words:
         """Store the unknown words of these titles, and return a table that knows all of them."""
         with self._lock:
-            known = self._words if self._can_grow else Words.none()
-            keys, pieces = self._unknown_words(known, titles)
-            size = size_of_records(keys, pieces)
-            if not known.has_room(len(keys), size):
+            known = self._words if self._can_grow else Words.none(self.lexical_dim)
+            new = self._unknown_words(known, titles)
+            if not known.has_room(len(new.keys), new.size):
                 # starting anew takes less time than moving the words to a larger table
-                known = Words.none()
-                keys, pieces = self._unknown_words(known, titles)
-                size = size_of_records(keys, pieces)
-            if not known.has_room(len(keys), size):
+                known = Words.none(self.lexical_dim)
+                new = self._unknown_words(known, titles)
+            if not known.has_room(len(new.keys), new.size):
                 # a table for this call alone keeps the memory bounded
-                return Words.none(size).with_words(keys, pieces)
+                known = Words.none(self.lexical_dim, len(new.keys), new.size)
+                return known.with_words(new.keys, new.pieces, new.vectors)
             self._can_grow = False
-            self._words = known.with_words(keys, pieces)
+            self._words = known.with_words(new.keys, new.pieces, new.vectors)
             self._can_grow = True
             return self._words
 
-    def _unknown_words(self, known: Words, titles: Ragged) -> tuple[Ragged, Ragged]:
-        """The words of titles that a table doesn't have, in UTF-8, and their pieces."""
+    def _unknown_words(self, known: Words, titles: Ragged) -> _NewWords:
+        """The words of titles that a table doesn't have."""
         _, lengths = known.look_up(titles)
         candidates: set[bytes] = set()
         for row in np.flatnonzero(lengths < 0).tolist():
@@ -201,15 +264,22 @@ class TitleTokenizer:
         words = list(candidates)
         _, lengths = known.look_up(Ragged.from_bytes(words))
         new = [words[row] for row in np.flatnonzero(lengths < 0).tolist()]
-        return Ragged.from_bytes(new), self._encoded(new)
 
-    def _encoded(self, raw_words: list[bytes]) -> Ragged:
-        """Pieces of raw words; each distinct normal form is encoded once."""
         # a raw word may have several normal forms (USB-C: usb and c), or none
         forms = []
-        for raw in raw_words:
+        for raw in new:
             parts = map(self.normalizer.word, raw.decode().split())
-            forms.append(" ".join(parts).split())
+            forms.append(" ".join(parts))
+        vectors = np.empty((len(new), 0), np.int16)
+        if self.word_vectors is not None:
+            texts = Ragged.from_bytes([form.encode() for form in forms])
+            vectors = self.word_vectors.of_texts(texts)
+        return _NewWords(
+            Ragged.from_bytes(new), self._encoded([form.split() for form in forms]), vectors
+        )
+
+    def _encoded(self, forms: list[list[str]]) -> Ragged:
+        """Pieces of raw words, given by their normal forms; each distinct form is encoded once."""
         all_forms = list(chain.from_iterable(forms))
         distinct = list(dict.fromkeys(all_forms))
         encoded = Ragged.from_lists(self._processor.encode(distinct))
@@ -220,6 +290,19 @@ class TitleTokenizer:
         pieces = encoded.take(rows)
         forms_per_word = np.array([len(parts) for parts in forms], np.int64)
         return Ragged(pieces.values, pieces.offsets[offsets_of(forms_per_word)])
+
+
+class _NewWords(NamedTuple):
+    """Words to store: their UTF-8, their pieces and their vectors, row by row."""
+
+    keys: Ragged
+    pieces: Ragged
+    vectors: npt.NDArray[np.int16]
+
+    @property
+    def size(self) -> int:
+        """Size of their records."""
+        return size_of_records(self.keys, self.pieces)
 
 
 def _training_message(error: Exception, vocab_size: int) -> str:

@@ -1,4 +1,4 @@
-"""A hash table of words and their pieces, looked up by compiled code.
+"""A hash table of words with their pieces and vectors, looked up by compiled code.
 
 The keys are the words' UTF-8 bytes. Everything about a word is stored in one record, because
 waiting for memory takes most of the time of a look-up. A table grows in place up to a fixed size.
@@ -15,15 +15,20 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from vitrina.compiled import compiled
+from vitrina.compiled import compiled, prefetch
 from vitrina.errors import InputError
 from vitrina.hashing import fnv1a
+from vitrina.lengths import scale_to_length
 from vitrina.ragged import Ragged, offsets_of
 
-# The largest table takes 40 MiB: 32 for records and 8 for slots. A catalogue of 160,000 products
-# has 220,000 distinct words, with 7 int32 in a record on average.
+# The largest table takes 40 MiB, 32 for records and 8 for slots, and at most 128 MiB for vectors. A
+# catalogue of 160,000 products has 220,000 distinct words, with 8 int32 in a record on average.
 _MAX_WORDS = 1 << 19
 _MAX_RECORDS = 1 << 23
+_MAX_VECTOR_NUMBERS = 1 << 26
+
+_HEADER = 3
+"""Numbers of a record before the pieces."""
 
 _LARGEST_INDEX = np.iinfo(np.int32).max
 
@@ -36,7 +41,7 @@ The words of title i stand from `_first_word(offsets, i)` up to the i-th end.
 
 @dataclass(frozen=True, eq=False)
 class Words:
-    """The pieces of known words; `with_words` adds new ones.
+    """The pieces and vectors of known words; `with_words` adds new ones.
 
     Attributes
     ----------
@@ -45,10 +50,12 @@ class Words:
     used : int
         Where their records end. The first record starts at 1.
     records : ndarray of shape (capacity,), int32
-        For each word: its number of pieces, its number of bytes, the pieces, and the bytes, filled
-        up to a multiple of 4.
+        For each word: its number of pieces, its number of bytes, its row in `vectors`, the pieces,
+        and the bytes, filled up to a multiple of 4.
     slots : ndarray of shape (2^k,), int32
         Where the record of a word starts, at the word's hash or the next free slot; 0 if free.
+    vectors : ndarray of shape (capacity, dim), int16
+        The vector of each word; `dim` is 0 if there are none.
     seed : uint64
         Start of the words' hashes, drawn at random for each table. Nobody can therefore prepare
         words that share a slot, which would make look-ups slow.
@@ -58,14 +65,19 @@ class Words:
     used: int
     records: npt.NDArray[np.int32]
     slots: npt.NDArray[np.int32]
+    vectors: npt.NDArray[np.int16]
     seed: np.uint64
 
     @classmethod
-    def none(cls, size: int = 0) -> Words:
+    def none(cls, dim: int, words: int = 0, size: int = 0) -> Words:
         """Return an empty table.
 
         Parameters
         ----------
+        dim : int
+            Dimensions of the words' vectors; 0 for none.
+        words : int, optional
+            Number of words that it must have room for. The usual room is the minimum.
         size : int, optional
             Size of the records that it must have room for; see `size_of_records`. The usual room is
             the minimum.
@@ -87,16 +99,17 @@ class Words:
         # The system provides the memory when it is first written to.
         records = np.zeros(max(size, _MAX_RECORDS) + 1, np.int32)
         slots = np.zeros(1 << 11, np.int32)
-        return cls(0, 1, records, slots, np.uint64(secrets.randbits(64)))
+        vectors = np.zeros((max(words, _usual_room(dim)), dim), np.int16)
+        return cls(0, 1, records, slots, vectors, np.uint64(secrets.randbits(64)))
 
     def __len__(self) -> int:
         return self.count
 
     def has_room(self, words: int, size: int) -> bool:
         """Whether new words, with records of this size, fit into the table's bounds."""
-        return self.used + size <= len(self.records) and self.count + words <= _MAX_WORDS
+        return self.used + size <= len(self.records) and self.count + words <= len(self.vectors)
 
-    def with_words(self, keys: Ragged, pieces: Ragged) -> Words:
+    def with_words(self, keys: Ragged, pieces: Ragged, vectors: npt.NDArray[np.int16]) -> Words:
         """Return a table with these words and new ones.
 
         Both tables share memory, and both may be read afterwards. Call it once for each table, and
@@ -108,6 +121,7 @@ class Words:
         keys : Ragged of n rows, uint8
             New words, in UTF-8. There must be room for their records.
         pieces : Ragged of n rows, int32
+        vectors : ndarray of shape (n, dim), int16
 
         Returns
         -------
@@ -116,10 +130,12 @@ class Words:
         count = self.count + len(keys)
         used = self.used + size_of_records(keys, pieces)
         octets = self.records.view(np.uint8)
+        self.vectors[self.count : count] = vectors
         _append(
             self.records,
             octets,
             self.used,
+            self.count,
             keys.values,
             keys.offsets,
             pieces.values,
@@ -132,7 +148,7 @@ class Words:
             slots = np.zeros(1 << (4 * count - 1).bit_length(), np.int32)
             first = 1
         _insert(self.records, octets, slots, first, used, self.seed)
-        return Words(count, used, self.records, slots, self.seed)
+        return Words(count, used, self.records, slots, self.vectors, self.seed)
 
     def look_up(self, titles: Ragged) -> tuple[Found, npt.NDArray[np.int64]]:
         """Find the words of titles.
@@ -194,6 +210,35 @@ class Words:
         _fill(titles.offsets, places, ends, self.records, values, offsets, pad)
         return Ragged(values, offsets)
 
+    def add_vectors_into(
+        self,
+        titles: Ragged,
+        found: Found,
+        length: float,
+        out: npt.NDArray[np.float32],
+    ) -> None:
+        """Add the vectors of the words of each title, and scale the sums to one length.
+
+        Parameters
+        ----------
+        titles : Ragged of n rows, uint8
+        found : tuple of ndarray
+            The result of `look_up` for these titles. All words must be known.
+        length : float
+        out : ndarray of shape (n, width), float32
+            The last `dim` columns are filled with the results; a sum of 0 stays 0. A title gets the
+            same bits in any batch.
+        """
+        places, ends = found
+        _add_vectors(
+            titles.offsets, places, ends, self.records, self.vectors, np.float32(length), out
+        )
+
+
+def _usual_room(dim: int) -> int:
+    """Number of words in the largest table, by the dimensions of their vectors."""
+    return min(_MAX_WORDS, _MAX_VECTOR_NUMBERS // max(1, dim))
+
 
 def size_of_records(keys: Ragged, pieces: Ragged) -> int:
     """Return how many int32 the records of words take.
@@ -207,7 +252,7 @@ def size_of_records(keys: Ragged, pieces: Ragged) -> int:
     -------
     int
     """
-    return int((2 + pieces.lengths + (keys.lengths + 3) // 4).sum())
+    return int((_HEADER + pieces.lengths + (keys.lengths + 3) // 4).sum())
 
 
 @compiled
@@ -266,7 +311,7 @@ def _look_up(
                     record = 0
                     break
                 if records[record + 1] == at - start:
-                    key = 4 * (record + 2 + records[record])
+                    key = 4 * (record + _HEADER + records[record])
                     same = 0
                     while same < at - start and octets[key + same] == data[start + same]:
                         same += 1
@@ -293,22 +338,57 @@ def _fill(
         for place in range(_first_word(offsets, title), ends[title]):
             record = places[place]
             for piece in range(records[record]):
-                out[at] = records[record + 2 + piece]
+                out[at] = records[record + _HEADER + piece]
                 at += 1
         out[at : out_offsets[title + 1]] = pad
 
 
 @compiled
-def _append(
-    records: Any, octets: Any, at: int, keys: Any, key_offsets: Any, pieces: Any, offsets: Any
+def _add_vectors(
+    offsets: Any, places: Any, ends: Any, records: Any, vectors: Any, length: Any, out: Any
 ) -> None:
-    """Write the records of new words from `at` on; `octets` is a view of `records` as bytes."""
+    """Write the scaled sum of the found words' vectors to `out`; see `Words.add_vectors_into`."""
+    dim = vectors.shape[1]
+    first_column = out.shape[1] - dim
+    numbers = vectors.ravel()
+    for title in range(len(ends)):
+        # Adding mostly waits for memory: prefetch the vectors of the next title.
+        if title + 1 < len(ends):
+            for place in range(_first_word(offsets, title + 1), ends[title + 1]):
+                first = records[places[place] + 2] * dim
+                for column in range(0, dim, 32):
+                    prefetch(numbers, first + column)
+        total = out[title, first_column:]
+        total[:] = 0
+        for place in range(_first_word(offsets, title), ends[title]):
+            vector = vectors[records[places[place] + 2]]
+            for column in range(dim):
+                total[column] += np.float32(vector[column])
+        scale_to_length(total, length)
+
+
+@compiled
+def _append(
+    records: Any,
+    octets: Any,
+    at: int,
+    number: int,
+    keys: Any,
+    key_offsets: Any,
+    pieces: Any,
+    offsets: Any,
+) -> None:
+    """Write the records of new words from `at` on; `octets` is a view of `records` as bytes.
+
+    `number` is the row of the first word's vector.
+    """
     for word in range(len(offsets) - 1):
         length = offsets[word + 1] - offsets[word]
         size = key_offsets[word + 1] - key_offsets[word]
-        records[at], records[at + 1] = length, size
-        records[at + 2 : at + 2 + length] = pieces[offsets[word] : offsets[word + 1]]
-        at += 2 + length
+        records[at], records[at + 1], records[at + 2] = length, size, number + word
+        at += _HEADER
+        records[at : at + length] = pieces[offsets[word] : offsets[word + 1]]
+        at += length
         octets[4 * at : 4 * at + size] = keys[key_offsets[word] : key_offsets[word + 1]]
         at += (size + 3) // 4
 
@@ -318,7 +398,7 @@ def _insert(records: Any, octets: Any, slots: Any, at: int, stop: int, seed: Any
     """Put the records from `at` to `stop` into slots."""
     mask = np.uint64(len(slots) - 1)
     while at < stop:
-        key = at + 2 + records[at]
+        key = at + _HEADER + records[at]
         value = seed
         for byte in range(4 * key, 4 * key + records[at + 1]):
             value = fnv1a(value, octets[byte])
