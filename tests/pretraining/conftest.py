@@ -1,8 +1,13 @@
 """Small sessions of real titles to train on."""
 
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from vitrina.data.catalogue import Catalogue, read_catalogue
 from vitrina.data.sessions import Sessions, sessionize
@@ -39,3 +44,18 @@ def sessions(catalogue: Catalogue) -> Sessions:
 @pytest.fixture(scope="session")
 def data(catalogue: Catalogue, sessions: Sessions) -> TrainingData:
     return TrainingData.prepare(catalogue, sessions, Settings(vocab_size=300))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny networks on several threads wait for each other, for seconds on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def bert_copy(tiny_bert: Path, tmp_path: Path) -> Path:
+    """A copy of the model that a test may change."""
+    return shutil.copytree(tiny_bert, tmp_path / "bert")

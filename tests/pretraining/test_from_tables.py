@@ -106,6 +106,27 @@ def test_the_command_trains_the_same_encoder(
 
 
 @pytest.mark.usefixtures("shop")
+def test_sessions_that_lose_most_visits_are_a_warning_that_names_the_option(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # three visitors with more than a hundred visits each
+    events = pl.read_parquet("events.parquet").with_columns(pl.col("visitor") // 50)
+    events.write_parquet("events.parquet")
+
+    def warnings_of(out: str, max_products: int) -> list[str]:
+        options = {**OPTIONS, "max_products": max_products, "quiet": True}
+        brief = replace(settings, max_steps=1)
+        train_from_tables("events.parquet", "products.csv", out, brief, **options)
+        lines = capsys.readouterr().err.splitlines()
+        return [line for line in lines if "dropped" in line]
+
+    (line,) = warnings_of("short", 10)
+    assert line.startswith("warning: sessions keep only their first 10 products, so ")
+    assert "`max_products` (max_session_products on the command line)" in line
+    assert warnings_of("long", 100) == []
+
+
+@pytest.mark.usefixtures("shop")
 def test_frames_and_globs_train_the_same_encoder(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -91,6 +91,13 @@ def test_data_is_loaded_as_it_was_saved(data: TrainingData, saved: Path) -> None
         ("category", lambda a: np.full_like(a, -2), "number is not"),
         ("category", lambda a: a[:-1], "does not fit the products"),
         ("category", lambda a: a.astype(object), "no array|not a list"),
+        ("word_hashes", lambda a: a[::-1].copy(), "not in increasing order"),
+        ("word_hashes", lambda a: a[:-1], "it does not fit the hashes"),
+        ("word_rows", lambda a: a[:-1], "it does not fit the hashes"),
+        ("word_rows", lambda a: a.astype(np.int16), "not a list of int8"),
+        ("word_scale", lambda a: a[:-1], "numbers from 0"),
+        ("word_scale", lambda a: -a, "numbers from 0"),
+        ("word_scale", lambda a: a * np.float32(np.nan), "numbers from 0"),
     ],
 )
 def test_an_array_that_does_not_fit(
@@ -136,6 +143,9 @@ def test_rows_are_checked_across_parts(
         {"normalization": {"language": "en", "style": "other", "stop_words": []}},
         {"normalization": {"language": "en", "style": "default", "stop_words": [1]}},
         {"normalization": {"language": "en", "style": "default", "stop_words": [], "x": 1}},
+        {"lexical_dim": 0},
+        {"lexical_dim": 3.0},
+        {"lexical_dim": 10**9},
     ],
 )
 def test_a_description_that_is_none(saved: Path, content: Any) -> None:
@@ -250,6 +260,7 @@ def stopped(stopped_run: tuple[Path, Settings], tmp_path: Path) -> tuple[RunFold
         {"data_digest": None},
         {"versions": 1},
         {"steps_of_all_epochs": None},
+        {"epochs": "many"},
         b"",
         b"[" * 100_000,
         b'{"threads": NaN}',

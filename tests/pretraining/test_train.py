@@ -43,6 +43,8 @@ def test_a_run_learns_and_leaves_an_encoder_that_says_how(
     assert not RunFolder.of(tmp_path / "encoder").path.exists()
     again = TitleEncoder.load(tmp_path / "encoder")
     np.testing.assert_array_equal(again.transform(["MILK 1 GA"]), encoder.transform(["MILK 1 GA"]))
+    assert again.weights.lexical_dim == settings.lexical_dim
+    assert again.transform(["MILK 1 GA"])[0, -settings.lexical_dim :].any()
 
     about = json.loads((tmp_path / "encoder" / "config.json").read_text())["training"]
     assert about["settings"] == json.loads(json.dumps(settings.asdict()))

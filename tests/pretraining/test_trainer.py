@@ -31,6 +31,7 @@ def test_the_paper_preset_is_the_papers() -> None:
     assert paper.learning_rate == pytest.approx(0.45 * 16)
     assert preset("paper", batch_size=1024).learning_rate == pytest.approx(0.45 * 4)
     assert (paper.vocab_size, paper.dim, paper.filters) == (30_000, 512, 128)
+    assert paper.lexical_dim == 0
     assert (paper.hidden, paper.projection, paper.ema_decay, paper.alpha) == (1025, 128, 0.996, 0.9)
 
 

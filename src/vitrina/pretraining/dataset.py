@@ -29,8 +29,10 @@ from vitrina.pretraining.stored import (
 from vitrina.ragged import Ragged, offsets_of
 from vitrina.text.normalize import Normalizer
 from vitrina.text.tokenizer import MIN_PIECES, TitleTokenizer
+from vitrina.text.word_vectors import MAX_DIM, MAX_FEATURES, MAX_SCALE, WordVectors
 
 _TOKENIZER_TITLES = 1_000_000  # a random sample of this size trains the tokenizer
+_WORD_VECTOR_TITLES = 60_000  # more titles took longer and gave no better vectors
 
 # arrays of the saved data, by the names of their files
 _DTYPES = {
@@ -42,6 +44,9 @@ _DTYPES = {
     "title_offsets": np.int64,
     "pair_ends": np.int64,
     "category": np.int32,
+    "word_hashes": np.uint32,
+    "word_rows": np.int8,
+    "word_scale": np.float32,
 }
 
 
@@ -67,6 +72,7 @@ class TrainingData:
     categories : list of str
         Names of the categories.
     tokenizer : TitleTokenizer
+        With word vectors, unless `lexical_dim` of the settings is 0.
     """
 
     sessions: Ragged
@@ -80,6 +86,8 @@ class TrainingData:
     @classmethod
     def prepare(cls, catalogue: Catalogue, sessions: Sessions, settings: Settings) -> TrainingData:
         """Train the tokenizer on the sessions' titles and translate everything to integers.
+
+        The word vectors are fitted to all titles of the catalogue.
 
         Parameters
         ----------
@@ -124,6 +132,10 @@ class TrainingData:
         tokenizer = TitleTokenizer.train(
             (titles[row] for row in corpus), normalizer, settings.vocab_size
         )
+        if settings.lexical_dim > 0:
+            tokenizer = tokenizer.with_word_vectors(
+                _sample(catalogue, settings), settings.lexical_dim, settings.seed
+            )
 
         return cls(
             sessions=Ragged(visits.astype(np.int32), session_products.offsets),
@@ -157,7 +169,11 @@ class TrainingData:
                 np.save(temporary / f"{name}.npy", array)
             (temporary / "tokenizer.model").write_bytes(self.tokenizer.model)
             normalization = self.tokenizer.normalizer.settings()
-            about = {"categories": self.categories, "normalization": normalization}
+            about = {
+                "categories": self.categories,
+                "normalization": normalization,
+                "lexical_dim": self.tokenizer.lexical_dim,
+            }
             (temporary / "data.json").write_text(json.dumps(about), "utf-8")
 
     @classmethod
@@ -175,11 +191,12 @@ class TrainingData:
         arrays = {}
         for name, dtype in _DTYPES.items():
             arrays[name] = load_array(folder / f"{name}.npy", dtype)
-        categories, normalizer = _load_about(folder / "data.json")
+        categories, normalizer, lexical_dim = _load_about(folder / "data.json")
+        words = _word_vectors(folder, arrays, lexical_dim)
         model = folder / "tokenizer.model"
         content = bytes(map_file(model, ENCODER.files["tokenizer.model"]))
         try:
-            tokenizer = TitleTokenizer(content, normalizer)
+            tokenizer = TitleTokenizer(content, normalizer, words)
         except InputError as error:
             raise damaged(model, str(error)) from None
         data = cls(
@@ -210,6 +227,7 @@ class TrainingData:
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The arrays of the data by the names of their files."""
+        words = self.tokenizer.word_vectors or WordVectors.none()
         return {
             "sessions": self.sessions.values,
             "session_offsets": self.sessions.offsets,
@@ -219,15 +237,55 @@ class TrainingData:
             "title_offsets": self.titles.offsets,
             "pair_ends": self.pair_ends,
             "category": self.category,
+            "word_hashes": words.hashes,
+            "word_rows": words.rows.ravel(),
+            "word_scale": words.scale,
         }
 
 
-def _load_about(path: Path) -> tuple[list[str], Normalizer]:
-    """Read the names of the categories and the normaliser from data.json."""
+def title_texts(catalogue: Catalogue, sessions: Sessions, settings: Settings) -> list[str]:
+    """Return the titles as they stand in the catalogue, in the order of `TrainingData.titles`."""
+    visited = sessions.products
+    if settings.own_category:
+        visited = _add_unvisited(visited, catalogue.product_category)
+    views = catalogue.product_titles.take(np.unique(visited.values))
+    texts: list[str] = catalogue.titles.gather(np.unique(views.values)).to_list()
+    return texts
+
+
+def _sample(catalogue: Catalogue, settings: Settings) -> list[str | None]:
+    """The titles that the word vectors are fitted to: all, or a random sample of many."""
+    titles = catalogue.titles
+    if len(titles) > _WORD_VECTOR_TITLES:
+        rng = np.random.default_rng([settings.seed, 5])
+        titles = titles.gather(rng.choice(len(titles), _WORD_VECTOR_TITLES, replace=False))
+    sample: list[str | None] = titles.to_list()
+    return sample
+
+
+def _word_vectors(
+    folder: Path, arrays: dict[str, npt.NDArray[Any]], dim: int
+) -> WordVectors | None:
+    """Return the word vectors of loaded arrays, after checking them; None without dimensions."""
+    hashes, rows, scale = (arrays[f"word_{name}"] for name in ("hashes", "rows", "scale"))
+    if len(hashes) > MAX_FEATURES or (hashes[1:] <= hashes[:-1]).any():
+        raise damaged(folder / "word_hashes.npy", "its numbers are not in increasing order")
+    if len(rows) != len(hashes) * dim:
+        raise damaged(folder / "word_rows.npy", "it does not fit the hashes")
+    if len(scale) != len(hashes) or not ((scale >= 0) & (scale <= MAX_SCALE)).all():
+        raise damaged(folder / "word_scale.npy", f"it has not {len(hashes):,} numbers from 0")
+    return WordVectors(hashes, rows.reshape(len(hashes), dim), scale) if dim else None
+
+
+def _load_about(path: Path) -> tuple[list[str], Normalizer, int]:
+    """Read the categories' names, the normaliser and the lexical part's size from data.json."""
     about = load_json(path)
     categories: Any = about.get("categories")
     if not _are_strings(categories):
         raise damaged(path, "no list of categories")
+    lexical_dim = about.get("lexical_dim")
+    if type(lexical_dim) is not int or not 0 <= lexical_dim <= MAX_DIM:
+        raise damaged(path, "no dimensions of the word vectors")
     settings = about.get("normalization")
     if not isinstance(settings, dict) or settings.keys() != {"language", "style", "stop_words"}:
         raise damaged(path, "no normalisation")
@@ -236,7 +294,7 @@ def _load_about(path: Path) -> tuple[list[str], Normalizer]:
     if not _are_strings([settings["language"] or "", settings["style"]]):
         raise damaged(path, "no normalisation")
     try:
-        return categories, Normalizer(**settings)
+        return categories, Normalizer(**settings), lexical_dim
     except InputError as error:
         raise damaged(path, str(error)) from None
 

@@ -120,8 +120,11 @@ def train_from_tables(
     parse_gap(gap)
     # The import loads torch. It follows the checks above, so that a mistake is reported at once,
     # and precedes the reading, so that a missing torch is reported before minutes of work.
+    from vitrina.pretraining.teacher import require_teacher
     from vitrina.pretraining.train import train
 
+    if not (resume and RunFolder.of(out).prepared):
+        require_teacher(settings)
     if settings.preset == "paper" and settings.language is None:
         console(stderr=True, quiet=quiet).print("no language given: no stop words are removed")
     if inputs is None:
@@ -145,7 +148,7 @@ def train_from_tables(
             product_ids=catalogue.product_ids,
             time_unit=time_unit,
         )
-        _show_counts(sessions, quiet)
+        _show_counts(sessions, max_products, quiet)
     return train(
         catalogue,
         sessions,
@@ -168,8 +171,8 @@ def _read_catalogue(products: Source, columns: CatalogueColumns, quiet: bool) ->
     return catalogue
 
 
-def _show_counts(sessions: Sessions, quiet: bool) -> None:
-    """Print how the times were read and the counts of the sessions; warn of unusable visits."""
+def _show_counts(sessions: Sessions, max_products: int, quiet: bool) -> None:
+    """Print how the times were read and the counts of the sessions; warn of lost visits."""
     notes = console(stderr=True, quiet=quiet)
     notes.print(f"times: {sessions.time_note}")
     notes.print(f"sessions: {counted(sessions.counts)}")
@@ -177,6 +180,12 @@ def _show_counts(sessions: Sessions, quiet: bool) -> None:
     if unusable:
         # Shown even when quiet: it may mean that the wrong column was named.
         console(stderr=True).print(f"warning: events that can't be used: {counted(unusable)}")
+    if sessions.truncated_share > 0.5:
+        console(stderr=True).print(
+            f"warning: sessions keep only their first {max_products} products, so "
+            f"{sessions.truncated_share:.0%} of the visits are dropped; a larger `max_products` "
+            "(max_session_products on the command line) keeps more"
+        )
 
 
 def _names(source: Source) -> list[str] | str:

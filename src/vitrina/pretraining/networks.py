@@ -215,6 +215,8 @@ class Networks(nn.Module):
         Initial weights of the encoder.
     categories : int
         Number of categories.
+    teacher_dim : int, default 0
+        Dimensions of the teacher's vectors; 0 without a teacher.
 
     Attributes
     ----------
@@ -222,11 +224,15 @@ class Networks(nn.Module):
         t and f.
     projector, predictor, category : Head
         g, q and h.
+    teacher_head : Linear
+        Predicts the teacher's vector of a title from y.
     target : ModuleDict
         The target network's "encoder" and "projector".
     """
 
-    def __init__(self, settings: Settings, start: EncoderWeights, categories: int) -> None:
+    def __init__(
+        self, settings: Settings, start: EncoderWeights, categories: int, teacher_dim: int = 0
+    ) -> None:
         super().__init__()
         dim = len(start.bias)  # of y
         hidden = settings.hidden
@@ -246,6 +252,8 @@ class Networks(nn.Module):
                 self.target = nn.ModuleDict(target).requires_grad_(False)
             if settings.alpha < 1:
                 self.category = Head(dim, hidden, categories)
+            if teacher_dim > 0:
+                self.teacher_head = nn.Linear(dim, teacher_dim)
 
     def online_and_target(self) -> tuple[list[Tensor], list[Tensor]]:
         """Return the parameters of the online encoder and projector, and those of the target.

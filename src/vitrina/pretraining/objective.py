@@ -14,8 +14,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from vitrina.pretraining.batches import Batch
+from vitrina.pretraining.distillation import TeacherBatch
 from vitrina.pretraining.networks import Networks, on_device
 from vitrina.pretraining.settings import Objective
+
+TEACHER_WEIGHT = 6.0
+"""Weight of the distillation loss of titles without sessions, beside 1 for equation 4."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,13 @@ class Losses:
     Attributes
     ----------
     total : Tensor of shape ()
-        Equation 4; the only one with a gradient.
+        Equation 4, plus the weighted distillation loss; the only one with a gradient.
     alignment : Tensor of shape ()
         L_BYOL (equations 1 and 3), SimCLR's loss, or their sum.
     cross_entropy : Tensor of shape ()
         L_CE (equations 2 and 3).
+    distillation : Tensor of shape ()
+        `distillation_loss` of the titles with teacher vectors; 0 without a teacher.
     representation : Tensor of shape (n, 4 · filters)
         y of each title, for `representation_std`.
     """
@@ -39,10 +45,17 @@ class Losses:
     total: Tensor
     alignment: Tensor
     cross_entropy: Tensor
+    distillation: Tensor
     representation: Tensor
 
 
-def losses(networks: Networks, batch: Batch, alpha: float, objective: Objective = "byol") -> Losses:
+def losses(
+    networks: Networks,
+    batch: Batch,
+    alpha: float,
+    objective: Objective = "byol",
+    teacher_batch: TeacherBatch | None = None,
+) -> Losses:
     """Compute the losses of a batch.
 
     Equation 4: α (L_BYOL(i→j) + L_BYOL(j→i)) + (1 - α)(L_CE(i→j) + L_CE(j→i)), averaged over pairs.
@@ -56,6 +69,8 @@ def losses(networks: Networks, batch: Batch, alpha: float, objective: Objective 
     alpha : float
         Weight α, from 0 to 1. A loss of weight 0 is not computed.
     objective : {"byol", "simclr", "byol+simclr"}
+    teacher_batch : TeacherBatch, optional
+        Titles with the vectors of a teacher. Their loss is added to equation 4.
 
     Returns
     -------
@@ -82,8 +97,20 @@ def losses(networks: Networks, batch: Batch, alpha: float, objective: Objective 
 
     # Weighted sum (equation 4)
     total = alpha * alignment + (1 - alpha) * cross_entropy
+
+    # Vectors of the teacher
+    distillation = y.new_zeros(())
+    if teacher_batch is not None:
+        pieces = torch.from_numpy(teacher_batch.pieces).to(y.device)
+        predicted = networks.teacher_head(networks.encoder(pieces, teacher_batch.titles))
+        vectors = torch.from_numpy(teacher_batch.vectors).to(y)
+        weights = torch.from_numpy(teacher_batch.weights).to(y)
+        distillation = distillation_loss(predicted, vectors, weights)
+        total = total + TEACHER_WEIGHT * distillation
+
     titles = int(batch.visit_title.max()) + 1  # the rest is padding
-    return Losses(total, alignment.detach(), cross_entropy.detach(), y.detach()[:titles])
+    parts = (part.detach() for part in (alignment, cross_entropy, distillation, y[:titles]))
+    return Losses(total, *parts)
 
 
 def _alignment(
@@ -199,6 +226,24 @@ def category_loss(logits: Tensor, target: Tensor, count: Tensor, pairs: float) -
     predictions_of_title = predictions_of_title.index_add(0, target // logits.shape[1], count)
     predicted_logits = torch.dot(logits.flatten().gather(0, target), count)
     return (torch.dot(torch.logsumexp(logits, 1), predictions_of_title) - predicted_logits) / pairs
+
+
+def distillation_loss(predicted: Tensor, vectors: Tensor, weights: Tensor) -> Tensor:
+    """Mean of weight · (1 - cosine), the cosine of predicted vectors and those of the teacher.
+
+    Parameters
+    ----------
+    predicted : Tensor of shape (n, dimension)
+    vectors : Tensor of shape (n, dimension)
+        Unit vectors.
+    weights : Tensor of shape (n,)
+
+    Returns
+    -------
+    Tensor of shape ()
+    """
+    cosine = torch.sum(functional.normalize(predicted) * vectors, 1)
+    return torch.mean(weights * (1 - cosine))
 
 
 def representation_std(representation: Tensor) -> float:

@@ -43,7 +43,8 @@ _PLAN_FIELDS = {
         ("settings", "inputs", "catalogue", "sessions", "versions"), (_is_object, "an object")
     ),
     **dict.fromkeys(
-        ("threads", "steps", "steps_of_all_epochs"), (_is_count, "a whole number from 1")
+        ("threads", "epochs", "steps", "steps_of_all_epochs"),
+        (_is_count, "a whole number from 1"),
     ),
     **dict.fromkeys(("device", "data_digest"), (_is_text, "text")),
 }
@@ -97,6 +98,11 @@ class RunFolder:
     def data(self) -> Path:
         """The folder of the prepared data."""
         return self.path / "data"
+
+    @property
+    def teacher(self) -> Path:
+        """The folder of the teacher's vectors."""
+        return self.path / "teacher"
 
     @property
     def plan(self) -> Path:

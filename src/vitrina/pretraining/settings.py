@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from vitrina.errors import InputError
 from vitrina.text.normalize import Style
+from vitrina.text.word_vectors import MAX_DIM
 
 PresetName = Literal["default", "paper"]
 Objective = Literal["byol", "simclr", "byol+simclr"]
@@ -37,7 +38,10 @@ class Settings:
     dim : int
         Dimension of a piece's embedding.
     filters : int
-        Filters of each convolution. A title's vector has 4 · `filters` dimensions.
+        Filters of each convolution. The contextual part of a title's vector has 4 · `filters`
+        dimensions.
+    lexical_dim : int
+        Dimensions of the lexical part of a title's vector; 0 for none, as in the paper.
     hidden : int
         Hidden units of the projector, the predictor and the category head.
     projection : int
@@ -62,8 +66,9 @@ class Settings:
         of the catalogue that are in no session then train too, each as a session of one.
     token_dropout : float
         Share of a title's pieces that are dropped, redrawn at each step.
-    epochs : int
-        Passes over all pairs.
+    epochs : int, optional
+        Passes over all pairs. By default the data decides: small data is passed over several times,
+        see `vitrina.pretraining.plan.planned_epochs`.
     warmup : float
         Share of the steps during which the learning rate rises.
     ema_decay : float
@@ -77,6 +82,12 @@ class Settings:
         Time limit of the whole run, in minutes. Without `max_steps`, the run estimates how many
         steps fit and the schedules end with them. With `max_steps`, training just ends early when
         the time is up.
+    teacher : str, optional
+        A sentence transformer, as a folder or a name on the Hugging Face hub. The encoder then also
+        learns to predict its vectors of the titles (docs/teacher.md).
+    teacher_minutes : float
+        Time in which the teacher may compute these vectors, in minutes. It gets at most half of
+        `max_minutes`. Has no effect without `teacher`.
     """
 
     preset: PresetName = "default"
@@ -87,6 +98,7 @@ class Settings:
     vocab_size: int = 30_000
     dim: int = 512
     filters: int = 128
+    lexical_dim: int = 512
     hidden: int = 1025
     projection: int = 128
     embedding_std: float = 0.05
@@ -98,12 +110,14 @@ class Settings:
     batch_size: int = 256
     own_category: bool = True
     token_dropout: float = 0.3
-    epochs: int = 1
+    epochs: int | None = None
     warmup: float = 0.05
     ema_decay: float = 0.996
     seed: int = 0
     max_steps: int | None = None
     max_minutes: float | None = None
+    teacher: str | None = None
+    teacher_minutes: float = 8.0
 
     def __post_init__(self) -> None:
         objectives = get_args(Objective)
@@ -111,13 +125,15 @@ class Settings:
             ("objective", self.objective in objectives, f"one of {', '.join(objectives)}"),
             ("alpha", 0 <= self.alpha <= 1, "a number from 0 to 1"),
             ("vocab_size", self.vocab_size >= 16, "16 or more"),
-            ("epochs", self.epochs >= 1, "1 or more"),
+            ("lexical_dim", 0 <= self.lexical_dim <= MAX_DIM, f"from 0 to {MAX_DIM:,}"),
+            ("epochs", self.epochs is None or self.epochs >= 1, "1 or more"),
             ("batch_size", self.batch_size >= 2, "2 or more"),
             ("token_dropout", 0 <= self.token_dropout < 1, "a number from 0 to less than 1"),
             ("ema_decay", 0 <= self.ema_decay <= 1, "a number from 0 to 1"),
             ("seed", 0 <= self.seed < 2**32, "a whole number from 0 to 2^32 - 1"),
             ("max_steps", self.max_steps is None or self.max_steps >= 1, "1 or more"),
             ("max_minutes", self.max_minutes is None or self.max_minutes > 0, "more than 0"),
+            ("teacher_minutes", self.teacher_minutes > 0, "more than 0"),
         ]
         for name, valid, expected in checks:
             if not valid:
@@ -136,8 +152,8 @@ def preset(name: str, **changes: Any) -> Settings:
     name : {"default", "paper"}
         ``"paper"`` is the paper's recipe (A.1; α = 0.9): random pairs from all sessions in batches
         of 4096, one epoch, SGD with momentum 0.9, weight decay 1e-5, learning rate 0.45 · 4096/256,
-        N(0, 1) embeddings (torch's default), BYOL's warm-up (1 % of the steps), and the paper's
-        normalisation.
+        N(0, 1) embeddings (torch's default), BYOL's warm-up (1 % of the steps), the paper's
+        normalisation, and vectors without a lexical part.
 
         ``"default"`` is made for minutes of training instead of hours: whole sessions, AdamW and
         small initial embeddings. Batches are small and the learning rate is high because a short
@@ -167,6 +183,7 @@ def preset(name: str, **changes: Any) -> Settings:
         "objective": "byol",
         "alpha": 0.9,
         "normalization": "paper",
+        "lexical_dim": 0,
         "embedding_std": 1.0,
         "optimizer": "sgd",
         # BYOL's rule: the learning rate grows in proportion to the batch

@@ -20,7 +20,7 @@ from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.encoder.weights import KIND
 from vitrina.errors import InputError, MissingExtraError
 from vitrina.files import atomic_path, write_json
-from vitrina.pretraining.dataset import TrainingData
+from vitrina.pretraining.dataset import TrainingData, title_texts
 from vitrina.pretraining.openmp import sleeping_openmp
 from vitrina.pretraining.run_folder import (
     LOG,
@@ -34,6 +34,8 @@ from vitrina.pretraining.run_folder import (
 )
 from vitrina.pretraining.settings import Settings
 from vitrina.pretraining.stored import damaged
+from vitrina.pretraining.teacher import require_teacher
+from vitrina.pretraining.teacher_vectors import compute_teacher_vectors, write_sample
 from vitrina.progress import Progress
 
 try:
@@ -42,8 +44,9 @@ try:
 
     from vitrina.pretraining.batches import Batches
     from vitrina.pretraining.checkpoint import Checkpointer, RunState
+    from vitrina.pretraining.plan import planned_epochs, planned_steps
     from vitrina.pretraining.torch_speed import faster_torch
-    from vitrina.pretraining.trainer import Trainer, estimate_steps
+    from vitrina.pretraining.trainer import Trainer
 except ModuleNotFoundError as error:
     raise MissingExtraError("torch", "train") from error
 
@@ -56,6 +59,7 @@ _SHOWN = {
     "loss": "loss",
     "alignment": "alignment",
     "cross_entropy": "category",
+    "distillation": "teacher",
     "representation_std": "std",
 }
 
@@ -129,6 +133,8 @@ def train(
 
     # Refuse mistakes before anything is written.
     check_output(out, resume=resume, force=force)
+    if not (resume and run.prepared):
+        require_teacher(settings)
     if threads is not None:
         threads = number_of_threads(threads)
     torch_device = _device(device)
@@ -199,46 +205,16 @@ def _prepare(
                 "because the titles have too few different words for more"
             )
         data.save(run.data)
-        steps = Batches(data, settings).per_epoch * settings.epochs
-        planned = _planned_steps(data, settings, steps, device, started, progress)
+        if settings.teacher is not None:
+            write_sample(run.teacher, title_texts(catalogue, sessions, settings), settings.seed)
+        steps = planned_steps(data, settings, device, started, progress)
     return {
-        "steps": planned,
-        "steps_of_all_epochs": steps,
+        **steps,
         "data_digest": data.digest(),
         "catalogue": catalogue.counts,
         "sessions": sessions.counts,
         "versions": installed_versions(["torch", "numpy"]),
     }
-
-
-def _planned_steps(
-    data: TrainingData,
-    settings: Settings,
-    steps: int,
-    device: torch.device,
-    started: float,
-    progress: Progress,
-) -> int:
-    """How many of the `steps` of all epochs to do, by `max_steps` or else `max_minutes`."""
-    if settings.max_steps is not None:
-        return min(settings.max_steps, steps)
-    if settings.max_minutes is None:
-        return steps
-
-    used = time.monotonic() - started
-    planned = estimate_steps(settings.max_minutes * 60 - used, steps, data, settings, device)
-    if planned < steps:
-        progress.note(
-            f"plan: {planned:,} of {steps:,} steps fit into {settings.max_minutes:g} minutes; "
-            "the schedules end with them"
-        )
-    seen = planned * settings.epochs / steps
-    if seen < 1:
-        progress.warn(
-            f"warning: {settings.max_minutes:g} minutes are too few to see every pair once "
-            f"({seen:.0%} of them); a longer run makes a better encoder"
-        )
-    return planned
 
 
 def _training_loop(
@@ -256,9 +232,11 @@ def _training_loop(
     `started` is the time on the monotonic clock at which a new run began.
     """
     batches = Batches(data, settings)
-    if plan["steps"] > batches.per_epoch * settings.epochs:
+    epochs = planned_epochs(settings, batches.per_epoch)
+    if plan["steps"] > batches.per_epoch * epochs:
         raise damaged(run.plan, "it has more steps than epochs")
-    trainer = Trainer(data, settings, int(plan["steps"]), device)
+    targets = compute_teacher_vectors(run.teacher, data, settings, device, quiet)
+    trainer = Trainer(data, settings, int(plan["steps"]), device, targets)
     checkpointer = Checkpointer(run.checkpoint, trainer.networks, trainer.optimizer)
     if os.path.lexists(run.checkpoint):
         state = checkpointer.load(steps=int(plan["steps"]))
@@ -433,7 +411,7 @@ def _summary_line(record: dict[str, Any]) -> str:
     """A record's speed and main figures, for the progress line."""
     parts = [f"{record['pairs_per_second']:,} pairs/s"]
     for name, label in _SHOWN.items():
-        if record[name] is not None:
+        if record.get(name) is not None:
             parts.append(f"{label} {record[name]:.3f}")
     return " · ".join(parts)
 

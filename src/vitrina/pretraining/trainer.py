@@ -11,9 +11,11 @@ import torch
 from vitrina.encoder.weights import EncoderWeights, initial_weights
 from vitrina.pretraining.batches import Batch, Batches
 from vitrina.pretraining.dataset import TrainingData
+from vitrina.pretraining.distillation import TeacherTargets, targets_for_timing
 from vitrina.pretraining.networks import Networks
 from vitrina.pretraining.objective import Losses, losses, representation_std
 from vitrina.pretraining.settings import Settings
+from vitrina.pretraining.teacher import teacher_seconds
 
 
 class Trainer:
@@ -26,14 +28,22 @@ class Trainer:
     steps : int
         Steps of the whole run; the schedules end with them.
     device : torch.device
+    targets : TeacherTargets, optional
+        The teacher's vectors of titles, if `settings` name a teacher.
     """
 
     def __init__(
-        self, data: TrainingData, settings: Settings, steps: int, device: torch.device
+        self,
+        data: TrainingData,
+        settings: Settings,
+        steps: int,
+        device: torch.device,
+        targets: TeacherTargets | None = None,
     ) -> None:
         self.data = data
         self.settings = settings
         self.steps = steps
+        self.targets = targets
         start = initial_weights(
             data.tokenizer,
             dim=settings.dim,
@@ -41,7 +51,8 @@ class Trainer:
             embedding_std=settings.embedding_std,
             seed=settings.seed,
         )
-        self.networks = Networks(settings, start, len(data.categories)).to(device)
+        dimension = 0 if targets is None else targets.dimension
+        self.networks = Networks(settings, start, len(data.categories), dimension).to(device)
         # the target network is not trained by gradients
         trained = [p for p in self.networks.parameters() if p.requires_grad]
         decay = settings.weight_decay
@@ -68,7 +79,9 @@ class Trainer:
             Losses before the update.
         """
         # Forward and loss (equations 1 to 4)
-        loss = losses(self.networks, batch, self.settings.alpha, self.settings.objective)
+        teacher_batch = None if self.targets is None else self.targets[number]
+        settings = self.settings
+        loss = losses(self.networks, batch, settings.alpha, settings.objective, teacher_batch)
 
         # Backward and optimiser step
         rate = learning_rate(self.settings, number, self.steps)
@@ -88,7 +101,7 @@ class Trainer:
         A loss of weight 0 is None.
         """
         alpha = self.settings.alpha
-        return {
+        record = {
             "loss": loss.total.item(),
             "alignment": loss.alignment.item() if alpha > 0 else None,
             "cross_entropy": loss.cross_entropy.item() if alpha < 1 else None,
@@ -96,9 +109,14 @@ class Trainer:
             "learning_rate": learning_rate(self.settings, number, self.steps),
             "ema_decay": ema_decay(self.settings, number, self.steps),
         }
+        if self.targets is not None:
+            record["distillation"] = loss.distillation.item()
+        return record
 
     def export_encoder(self, training: dict[str, Any]) -> EncoderWeights:
         """Return the weights of the online encoder, with `training` as the record of the run."""
+        if self.targets is not None:
+            training = {**training, "teacher": self.targets.about}
         encoder = self.networks.encoder
         parameters = (encoder.embeddings, encoder.filters, encoder.bias)
         embeddings, filters, bias = (p.detach().cpu().numpy() for p in parameters)
@@ -129,7 +147,7 @@ def estimate_steps(
     Parameters
     ----------
     seconds : float
-        Time for training; the timed steps use some of it.
+        Time left for the run; the teacher and the timed steps use some of it.
     steps : int
         Steps of all epochs.
     data : TrainingData
@@ -141,8 +159,10 @@ def estimate_steps(
     int
         From 1 to `steps`.
     """
-    trainer = Trainer(data, settings, steps, device)
+    targets = None if settings.teacher is None else targets_for_timing(data, settings)
+    trainer = Trainer(data, settings, steps, device, targets)
     batches = Batches(data, settings)
+    seconds -= teacher_seconds(settings)
     begun = time.monotonic()
     trainer.step(batches[0], 0)  # not timed: it compiles kernels and fills caches
 
