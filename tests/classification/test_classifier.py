@@ -15,10 +15,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import normalize
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.estimator_checks import check_estimator
 
-from vitrina.classification import classifier as module
+from vitrina.classification import features as module
+from vitrina.classification import title_model
 from vitrina.classification.classifier import TitleClassifier
+from vitrina.classification.features import TitleFeatures
 from vitrina.classification.linear import features_of, tune_hyperparameters
+from vitrina.classification.regressor import TitleRegressor
 from vitrina.classification.saved import CLASSIFIER
 from vitrina.classification.tfidf import HashedTfidf
 from vitrina.data.sources import completejourney_tables
@@ -136,17 +141,17 @@ def test_how_much_vectors_weigh_is_chosen_and_kept(encoder, products, tmp_path):
     assert fixed.best_params_ == (1.5, model.best_params_.C)
 
 
-@pytest.mark.parametrize("format_version", [1, 2, 3])
+@pytest.mark.parametrize("format_version", [1, 2, 3, 4])
 def test_classifiers_of_older_formats_predict_the_same(encoder, products, tmp_path, format_version):
     model = TitleClassifier(encoder, C=2.0, use_words=format_version > 1)
     model.fit(products["title"], products["brand"]).save(tmp_path / "model")
     file = tmp_path / "model" / "config.json"
     config = json.loads(file.read_text("utf-8"))
-    use_words, params = config.pop("use_words"), config.pop("params")
-    if format_version >= 2:
-        config["lexical"] = use_words
-    if format_version >= 3:
-        config["setting"] = params
+    assert config.pop("class_weight") is None
+    if format_version <= 3:
+        use_words, params = config.pop("use_words"), config.pop("params")
+        config |= {"lexical": use_words} if format_version >= 2 else {}
+        config |= {"setting": params} if format_version == 3 else {}
     file.write_text(json.dumps(config), "utf-8")
     (tmp_path / "model" / "manifest.json").unlink()
     seal(tmp_path / "model", replace(CLASSIFIER, format_version=format_version))
@@ -184,6 +189,129 @@ def test_a_title_scores_the_same_alone_and_in_a_batch(encoder, products):
         batch = model.decision_function(products["title"])
         alone = [model.decision_function([title])[0] for title in products["title"]]
         np.testing.assert_array_equal(batch, alone)
+
+
+@pytest.mark.parametrize("column", ["brand", "department"])
+def test_weights_of_rows_are_those_of_scikit_learn(encoder, products, column):
+    common = products[column].value_counts(sort=True)[column].head(3).to_list()
+    some = products.filter(pl.col(column).is_in(common))
+    titles, labels = some["title"], some[column]
+    weights = np.random.default_rng(0).random(len(some)) * 2
+    ours = TitleClassifier(encoder, C=2.0).fit(titles, labels, sample_weight=pl.Series(weights))
+    features = TitleFeatures(encoder).fit_transform(titles)
+    for coef, label in zip(ours.coef_, ours.classes_[-len(ours.coef_) :], strict=True):
+        theirs = LogisticRegression(C=2.0, solver="liblinear", max_iter=1000)
+        theirs.fit(features, labels == label, weights)
+        np.testing.assert_allclose(coef, theirs.coef_[0], rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("column", ["brand", "department"])
+def test_weights_are_repeated_rows(encoder, products, column):
+    titles, labels = products["title"].to_numpy(), products[column].to_numpy()
+    times = np.arange(len(titles)) % 4
+    weighted = TitleClassifier(encoder, C=1.0, use_words=False).fit(titles, labels, times)
+    repeated = TitleClassifier(encoder, C=1.0, use_words=False)
+    repeated.fit(np.repeat(titles, times), np.repeat(labels, times))
+    np.testing.assert_array_equal(weighted.classes_, repeated.classes_)
+    np.testing.assert_allclose(
+        weighted.decision_function(titles), repeated.decision_function(titles), atol=1e-3
+    )
+
+
+def test_balanced_classes_have_the_weights_of_scikit_learn(encoder, products):
+    titles, labels = products["title"], products["department"].to_numpy()
+    ours = TitleClassifier(encoder, C=1.0, class_weight="balanced").fit(titles, labels)
+    weights = compute_sample_weight("balanced", labels)
+    expected = TitleClassifier(encoder, C=1.0).fit(titles, labels, weights)
+    np.testing.assert_allclose(ours.coef_, expected.coef_, rtol=1e-6, atol=1e-9)
+
+
+def test_rows_of_weight_0_are_as_if_they_were_not_there(encoder, products):
+    titles, brands = products["title"], products["brand"]
+    weights = np.arange(len(titles)) % 3
+    ours = TitleClassifier(encoder).fit(titles, brands, weights)
+    kept = products.filter(weights > 0)
+    expected = TitleClassifier(encoder).fit(kept["title"], kept["brand"], weights[weights > 0])
+    np.testing.assert_array_equal(ours.coef_, expected.coef_)
+    vectors = encoder.encode(titles)
+    ours = TitleClassifier(encoder).fit(vectors, brands, weights)
+    expected = TitleClassifier(encoder, use_words=False).fit(titles, brands, weights)
+    np.testing.assert_array_equal(ours.coef_, expected.coef_)
+
+
+@pytest.mark.parametrize("weight", ["balanced", {"Private": 5}, {"Private": 5, "National": 2.5}])
+def test_weights_of_classes_are_those_of_scikit_learn(encoder, products, weight, tmp_path):
+    titles, brands = products["title"], products["brand"]
+    ours = TitleClassifier(encoder, C=2.0, class_weight=weight).fit(titles, brands)
+    features = TitleFeatures(encoder).fit_transform(titles)
+    theirs = LogisticRegression(C=2.0, solver="liblinear", max_iter=1000, class_weight=weight)
+    if weight == {"Private": 5}:  # scikit-learn wants both
+        theirs.set_params(class_weight={"Private": 5, "National": 1})
+    theirs.fit(features, brands)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=1e-6, atol=1e-9)
+
+    ours.save(tmp_path / "model")
+    again = TitleClassifier.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.coef_, ours.coef_)
+    np.testing.assert_array_equal(clone(again).fit(titles, brands).coef_, ours.coef_)
+
+
+def test_weights_of_classes_multiply_those_of_rows(encoder, products):
+    titles, private = products["title"], products["brand"] == "Private"
+    rows = np.random.default_rng(0).random(len(titles)) + 0.5
+    both = TitleClassifier(encoder, C=1.0, class_weight={True: 3}).fit(titles, private, rows)
+    product = np.where(private, 3 * rows, rows)
+    expected = TitleClassifier(encoder, C=1.0).fit(titles, private, product)
+    np.testing.assert_array_equal(both.coef_, expected.coef_)
+    balanced = TitleClassifier(encoder, C=1.0, class_weight="balanced").fit(titles, private, rows)
+    total = rows[private].sum(), rows[~private].sum()
+    product = rows * sum(total) / 2 / np.where(private, *total)
+    expected = TitleClassifier(encoder, C=1.0).fit(titles, private, product)
+    np.testing.assert_allclose(balanced.coef_, expected.coef_, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1.0], "^weights: there are 1 weights for 2 titles"),
+        ([1.0, -1.0], "^weights: row 1 is -1; a weight is 0 or more"),
+        ([1.0, None], "^weights: row 1 has no number"),
+        ([1.0, 1e-300], "^weights: row 1 is 1e-300; a weight is 0 or at least 1e-09"),
+        ([1.0, np.inf], "^weights: row 1 is inf"),
+        ([0.0, 0.0], "^weights: all are 0"),
+        ([1.0, 0.0], "^labels: all 1 are 0"),
+    ],
+)
+def test_bad_weights_are_named(encoder, weights, message):
+    with pytest.raises(InputError, match=message):
+        TitleClassifier(encoder).fit(["a", "b"], [0, 1], sample_weight=weights)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ("even", "^`class_weight` is 'even'; it must be 'balanced', a dict"),
+        ({"0": 1.0}, "^`class_weight` has the class '0', which no row has"),
+        ({0: 0.0}, "^`class_weight` of 0 is 0.0; it must be a number from 1e-09 to 1e[+]09"),
+        ({0: 1e-300}, "^`class_weight` of 0 is 1e-300"),
+        ({0: "2"}, "^`class_weight` of 0 is '2'"),
+    ],
+)
+def test_bad_weights_of_classes_are_named(encoder, weight, message):
+    with pytest.raises(InputError, match=message):
+        TitleClassifier(encoder, class_weight=weight).fit(["a", "b"], [0, 1])
+
+
+@pytest.mark.parametrize("weight", ["even", [1.0], [1.0, 0.0], [1.0, "2"], {"National": 1}, 1])
+def test_stored_weights_of_classes_are_checked(encoder, products, tmp_path, weight):
+    folder = tmp_path / "model"
+    TitleClassifier(encoder).fit(products["title"], products["brand"]).save(folder)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"class_weight": weight}), "utf-8")
+    (folder / "manifest.json").unlink()
+    seal(folder, CLASSIFIER)
+    with pytest.raises(InputError, match=r"config\.json: class_weight is .*; it should be null"):
+        TitleClassifier.load(folder)
 
 
 @pytest.mark.parametrize("kind", [list, np.array, pl.Series, pd.Series, pa.array])
@@ -256,7 +384,7 @@ def test_none_is_the_empty_title_and_no_titles_give_no_predictions(encoder, prod
 def test_many_titles_are_scored_in_chunks(encoder, products, monkeypatch):
     model = TitleClassifier(encoder).fit(products["title"], products["brand"])
     expected = model.predict_proba(products["title"])
-    monkeypatch.setattr(module, "_CHUNK_ROWS", 7)
+    monkeypatch.setattr(title_model, "_CHUNK_ROWS", 7)
     np.testing.assert_array_equal(model.predict_proba(products["title"]), expected)
 
 
@@ -350,10 +478,29 @@ def test_strengths_of_a_search_may_be_numbers_of_numpy(encoder, products, tmp_pa
     np.testing.assert_array_equal(half.coef_, same.coef_)
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", [TitleClassifier, TitleRegressor])
+def test_scikit_learns_checks_that_need_no_numeric_table(encoder, kind):
+    results = check_estimator(kind(encoder), on_fail=None, on_skip=None)
+    passed = {result["check_name"] for result in results if result["status"] == "passed"}
+    assert passed >= {
+        "check_do_not_raise_errors_in_init_or_set_params",
+        "check_estimator_cloneable",
+        "check_estimator_repr",
+        "check_estimators_unfitted",
+        "check_get_params_invariance",
+        "check_mixin_order",
+        "check_no_attributes_set_in_init",
+        "check_parameters_default_constructible",
+        "check_set_params",
+        "check_valid_tag_types",
+    }
+
+
 def test_bad_parameters_are_named(encoder):
     wrong: Any
-    for wrong in (0, -1.0, float("nan"), "1"):
-        with pytest.raises(InputError, match=r"^`C` is .*above 0"):
+    for wrong in (0, -1.0, float("nan"), "1", 1e-320, 1e300):
+        with pytest.raises(InputError, match=r"^`C` is .*from 1e-12 to 1e[+]12"):
             TitleClassifier(encoder, C=wrong).fit(["a", "b"], [0, 1])
     with pytest.raises(InputError, match=r"TitleEncoder\.load"):
         TitleClassifier("demo/encoder").fit(["a", "b"], [0, 1])  # type: ignore[arg-type]

@@ -7,7 +7,13 @@ import polars as pl
 import pytest
 
 from vitrina.classification.classifier import TitleClassifier
-from vitrina.classification.predict import cross_validated, fit_file, predict_file
+from vitrina.classification.predict import (
+    cross_validated,
+    fit_file,
+    predict_file,
+    wants_logarithm,
+)
+from vitrina.classification.regressor import TitleRegressor
 from vitrina.errors import InputError
 
 
@@ -138,3 +144,115 @@ def test_a_batch_is_scored_in_parts(encoder, labels, tmp_path, monkeypatch):
     expected = predict_proba(model, labels["title"])
     np.testing.assert_array_equal(found["probability_True"], expected[:, 1])
     assert found["prediction"].to_list() == model.predict(labels["title"]).tolist()
+
+
+@pytest.fixture
+def sizes(grocery_titles):
+    """Titles and numbers that depend on them, as text, as in a CSV file."""
+    titles = grocery_titles[:200]
+    return pl.DataFrame({"title": titles, "size": [f" {len(t) + ('OZ' in t)}.5 " for t in titles]})
+
+
+def test_numbers_are_fitted_and_predicted_from_files(encoder, sizes, tmp_path):
+    sizes[3, "size"] = " "
+    sizes.write_csv(tmp_path / "sizes.csv")
+    model = TitleRegressor(encoder)
+    fitted, score, counts = fit_file(model, tmp_path / "sizes.csv", label_column="size")
+    assert counts == {"rows": 200, "null_label": 1, "null_title": 0, "used": 199}
+    used = sizes.filter(pl.col("size") != " ")
+    numbers = used["size"].str.strip_chars().cast(pl.Float64)
+    expected = TitleRegressor(encoder).fit(used["title"], numbers)
+    np.testing.assert_array_equal(fitted.coef_, expected.coef_)
+    found = re.fullmatch(
+        r"5-fold R²: (0\.\d{3}) ± 0\.\d{3}, mean absolute error: ([\d.]+) ± [\d.]+ "
+        r"\(median: ([\d.]+)\)",
+        score,
+    )
+    assert found
+    assert float(found[1]) > 0.5
+    assert float(found[2]) < float(found[3])
+
+    out = tmp_path / "out.parquet"
+    assert predict_file(fitted, tmp_path / "sizes.csv", out, quiet=True) == 200
+    table = pl.read_parquet(out)
+    assert table.columns == ["title", "size", "prediction"]
+    np.testing.assert_array_equal(table["prediction"], fitted.predict(sizes["title"]))
+
+
+def test_the_score_of_numbers_is_that_of_folds_of_titles(encoder, grocery_titles):
+    """Nothing can be learnt from the titles but themselves, which repeat."""
+    titles = grocery_titles[:60] * 5
+    numbers = np.tile(np.random.default_rng(0).normal(size=60), 5)
+    model = TitleRegressor(encoder, C=1000.0)
+    found = re.search(r"R²: (-?\d+\.\d+)", cross_validated(model, titles, numbers))
+    assert found
+    assert float(found[1]) < 0.3
+    assert model.fit(titles, numbers).score(titles, numbers) > 0.9
+    score = cross_validated(model, titles[:9] * 3, numbers[:27])
+    assert score == "no cross-validation: there are 9 distinct titles; 10 are needed"
+    score = cross_validated(model, titles[:60], [0.0] * 59 + [1.0])
+    assert score == "no cross-validation: too many of the numbers are the same"
+
+
+def test_only_the_two_columns_are_read(encoder, labels):
+    def fail(column: pl.Series) -> pl.Series:
+        raise AssertionError("was read")
+
+    other = pl.col("title").map_batches(fail, return_dtype=pl.String)
+    table = labels.lazy().with_columns(other=other)
+    fitted, _, _ = fit_file(encoder, table, label_column="ounces")
+    expected = TitleClassifier(encoder).fit(labels["title"], labels["ounces"])
+    np.testing.assert_array_equal(fitted.coef_, expected.coef_)
+
+
+@pytest.mark.parametrize("value", [1e300, float("inf")])
+def test_numbers_that_are_too_large_are_named(encoder, sizes, tmp_path, value):
+    numbers = sizes["size"].str.strip_chars().cast(pl.Float64).to_list()
+    numbers[2:8] = [None, float("nan"), 1.0, 1.0, value, 1.0]
+    table = sizes.with_columns(size=pl.Series(numbers, dtype=pl.Float64, strict=False))
+    path = tmp_path / "sizes.parquet"
+    table.write_parquet(path)
+    with pytest.raises(InputError, match=r"no number in row 6 \('(1e\+300|inf)'\)"):
+        fit_file(TitleRegressor(encoder), path, label_column="size")
+
+
+def test_text_that_is_no_number_is_named(encoder, sizes, tmp_path):
+    sizes[7, "size"] = "12,5 cm"
+    path = tmp_path / "sizes.csv"
+    sizes.write_csv(path)
+    with pytest.raises(InputError, match=r"no number in row 7 \('12,5 cm'\)") as error:
+        fit_file(TitleRegressor(encoder), path, label_column="size")
+    assert str(error.value).startswith(f"{path}: column 'size' has")
+    flags = sizes.with_columns(size=pl.lit(True))
+    with pytest.raises(InputError, match=r"the table given: targets: row 0 is True"):
+        fit_file(TitleRegressor(encoder), flags, label_column="size")
+
+
+def test_skewed_numbers_want_their_logarithm(encoder, sizes, capsys):
+    rng = np.random.default_rng(0)
+    normal = rng.normal(size=200)
+    expected = {
+        "log-normal": (np.exp(1.5 * normal), True),
+        "with a zero": (np.append(np.exp(1.5 * normal[1:]), 0), False),
+        "with negative numbers": (np.exp(1.5 * normal) - 0.1, False),
+        "normal": (100 + normal, False),
+        "uniform": (rng.random(200), False),
+    }
+    assert {name: wants_logarithm(numbers) for name, (numbers, _) in expected.items()} == {
+        name: wanted for name, (_, wanted) in expected.items()
+    }
+    for name in ("log-normal", "normal"):
+        table = sizes.with_columns(size=pl.Series(expected[name][0]))
+        fit_file(TitleRegressor(encoder, C=1.0), table, label_column="size")
+        shown = capsys.readouterr()
+        assert ("warning: the numbers in 'size' are all above 0" in shown.err) == (
+            name == "log-normal"
+        )
+
+
+def test_a_classifier_may_be_given_with_its_parameters(encoder, labels):
+    model = TitleClassifier(encoder, C=2.0, class_weight="balanced")
+    fitted, _, _ = fit_file(model, labels, label_column="ounces")
+    expected = TitleClassifier(encoder, C=2.0, class_weight="balanced")
+    expected.fit(labels["title"], labels["ounces"])
+    np.testing.assert_array_equal(fitted.coef_, expected.coef_)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix, hstack  # type: ignore[import-untyped]
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import r2_score, roc_auc_score
 from threadpoolctl import threadpool_limits
 
 from vitrina.classification.tfidf import HashedTfidf
@@ -21,6 +22,7 @@ Rows: TypeAlias = npt.NDArray[np.int64]
 Labels: TypeAlias = npt.NDArray[Any]
 Vectors: TypeAlias = npt.NDArray[np.floating[Any]]
 Scores: TypeAlias = npt.NDArray[np.float64]
+Weights: TypeAlias = npt.NDArray[np.float64]
 Features: TypeAlias = Any  # (n, d) array or sparse matrix, float64
 Linear: TypeAlias = tuple[Callable[[Features], Scores], int]
 
@@ -33,7 +35,7 @@ class LinearParams(NamedTuple):
     weight : float
         Factor of the vectors, relative to the TF-IDF features beside them.
     C : float
-        Inverse strength of the regularisation.
+        Inverse strength of the regularisation; for a ridge regression, 1 / alpha.
     """
 
     weight: float
@@ -75,7 +77,7 @@ def stack_features(vectors: Vectors, words: csr_matrix, weight: float) -> csr_ma
 
     Parameters
     ----------
-    vectors : ndarray of shape (n, 512), float64
+    vectors : ndarray of shape (n, width), float64
         At unit length.
     words : csr_matrix of shape (n, d), float64
     weight : float
@@ -83,13 +85,43 @@ def stack_features(vectors: Vectors, words: csr_matrix, weight: float) -> csr_ma
 
     Returns
     -------
-    csr_matrix of shape (n, 512 + d), float64
+    csr_matrix of shape (n, width + d), float64
     """
     return hstack([csr_matrix(weight * vectors), words], "csr")
 
 
+def fit_models(
+    kind: Kind, features: Features, labels: Labels, C: float, sample_weight: Weights | None = None
+) -> list[LogisticRegression | Ridge]:
+    """Fit the linear models of `fit_linear`: one, or for several classes one for each.
+
+    Parameters
+    ----------
+    kind, features, labels, C, sample_weight
+        See `fit_linear`.
+
+    Returns
+    -------
+    list of LogisticRegression or Ridge
+        The models of several classes are in the order of the classes that occur.
+    """
+    # One BLAS thread adds in one order: the result doesn't depend on the number of processors.
+    with threadpool_limits(1, "blas"):
+        if kind == "regression":
+            return [Ridge(alpha=1 / C).fit(features, labels, sample_weight)]
+        if kind == "binary":
+            return [regression(C).fit(features, labels, sample_weight)]
+        known = np.unique(labels)
+        return [regression(C).fit(features, labels == k, sample_weight) for k in known]
+
+
 def fit_linear(
-    kind: Kind, features: Features, labels: Labels, classes: int = 2, C: float = 1.0
+    kind: Kind,
+    features: Features,
+    labels: Labels,
+    classes: int = 2,
+    C: float = 1.0,
+    sample_weight: Weights | None = None,
 ) -> Linear:
     """Fit the linear model for a kind of task.
 
@@ -106,7 +138,9 @@ def fit_linear(
         Number of classes of a multi-class task. A class without rows gets the same score for every
         title, lower than all other scores.
     C : float, optional
-        Inverse strength of the regularisation.
+        Inverse strength of the regularisation; for a ridge regression, 1 / alpha.
+    sample_weight : ndarray of shape (n,), float64, optional
+        Weight of each row, 0 or more.
 
     Returns
     -------
@@ -116,15 +150,8 @@ def fit_linear(
     size : int
         Bytes of the model's coefficients.
     """
-    # One BLAS thread adds in one order: the result doesn't depend on the number of processors.
-    with threadpool_limits(1, "blas"):
-        if kind == "regression":
-            models = [Ridge(alpha=1 / C).fit(features, labels)]
-        elif kind == "binary":
-            models = [regression(C).fit(features, labels)]
-        else:
-            known = np.unique(labels)
-            models = [regression(C).fit(features, labels == k) for k in known]
+    models = fit_models(kind, features, labels, C, sample_weight)
+    known = np.unique(labels) if kind == "multiclass" else np.empty(0, np.int64)
 
     def predict_scores(features: Features) -> Scores:
         with threadpool_limits(1, "blas"):
@@ -179,6 +206,7 @@ def tune_hyperparameters(
     classes: int,
     vectors: Vectors,
     forms: Sequence[str] | None = None,
+    sample_weight: Weights | None = None,
 ) -> LinearParams:
     """Choose the weight of the vectors, then C, by 3-fold cross-validation.
 
@@ -200,6 +228,8 @@ def tune_hyperparameters(
     forms : sequence of n str, optional
         Normal forms of the titles, for TF-IDF features beside the vectors. Without them the model
         has vectors only, and the weight stays at its default.
+    sample_weight : ndarray of shape (n,), float64, optional
+        Weight of each row, above 0, in the fits and in the scores of the folds.
 
     Returns
     -------
@@ -224,9 +254,13 @@ def tune_hyperparameters(
         if own is not None:
             train = stack_features(train, own.train, params.weight)
             test = stack_features(test, own.test, params.weight)
-        predict_scores, _ = fit_linear(kind, train, labels[fold.train], classes, params.C)
-        figures = metrics(kind, labels[fold.test], predict_scores(test))
-        return figures[PRIMARY[kind]]
+        train_weight, test_weight = None, None
+        if sample_weight is not None:
+            train_weight, test_weight = sample_weight[fold.train], sample_weight[fold.test]
+        predict_scores, _ = fit_linear(
+            kind, train, labels[fold.train], classes, params.C, train_weight
+        )
+        return _weighted_score(kind, labels[fold.test], predict_scores(test), test_weight)
 
     @cache
     def cv_score(params: LinearParams) -> float:
@@ -240,6 +274,24 @@ def tune_hyperparameters(
         weight = max(candidates, key=cv_score).weight
     candidates = [LinearParams(weight, C) for C in _STRENGTHS]
     return max(candidates, key=cv_score)
+
+
+def _weighted_score(
+    kind: Kind, truth: Labels, scores: Scores, sample_weight: Weights | None
+) -> float:
+    """The primary metric of a kind of task (see `vitrina.metrics`), with a weight for each row."""
+    if sample_weight is None:
+        return metrics(kind, truth, scores)[PRIMARY[kind]]
+    if kind == "regression":
+        return float(r2_score(truth, scores, sample_weight=sample_weight))
+    if kind == "binary":
+        return float(roc_auc_score(truth, scores, sample_weight=sample_weight))
+    # `has_one_class` has made sure that there are at least two
+    per_class = [
+        roc_auc_score(truth == k, scores[:, k], sample_weight=sample_weight)
+        for k in np.unique(truth)
+    ]
+    return float(np.mean(per_class))
 
 
 def tuning_rows(vectors: Vectors, forms: Sequence[str] | None) -> Rows:

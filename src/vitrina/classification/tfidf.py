@@ -6,27 +6,15 @@ may depend on one rare word: a brand, a model number, "refurbished".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
 
-from vitrina.compiled import compiled
-from vitrina.hashing import FNV_START, fnv1a
-from vitrina.ragged import Ragged
-
-SHORTEST, LONGEST = 2, 5
-"""Lengths of the n-grams in bytes. As in scikit-learn's "char_wb", an n-gram lies within one word
-and the two spaces around it."""
-
-# Hashes have 31 bits; those of n-grams have this bit set too, those of words don't.
-_GRAMS = 1 << 31
-_HASH_BITS = np.uint64(_GRAMS - 1)
-_FOLD_BITS = np.uint64(33)
-
-_SPACE = 32
+from vitrina.text.ngrams import LONGEST, NGRAM_BIT, SHORTEST, count_ngrams, hash_word
 
 
 class HashedTfidf(NamedTuple):
@@ -61,7 +49,7 @@ class HashedTfidf(NamedTuple):
         -------
         HashedTfidf
         """
-        _, occurring, _ = _counts(forms)
+        _, occurring, _ = count_ngrams(forms)
         hashes, frequency = np.unique(occurring, return_counts=True)
         frequency = np.append(frequency, 0)  # of what did not occur
         idf = np.log((1 + len(forms)) / (1 + frequency)) + 1
@@ -80,18 +68,12 @@ class HashedTfidf(NamedTuple):
         csr_matrix of shape (n, d), float64
             A title gets the same features in any batch.
         """
-        title, occurring, count = _counts(forms)
-
-        # the column of each hash; `unknown` for one that has none
-        unknown = len(self.hashes)
-        column = np.searchsorted(self.hashes, occurring)
-        known = np.append(self.hashes, np.uint32(0))[column] == occurring
-        known &= column < unknown
-        idf = self.idf[np.where(known, column, unknown)]
-        value = (1 + np.log(count)) * idf
+        title, occurring, count = count_ngrams(forms)
+        column, known = self._columns(occurring)
+        value = (1 + np.log(count)) * self.idf[column]
 
         # Unknown ones count in the length and are dropped only afterwards.
-        block = 2 * title + (occurring >= _GRAMS)  # a title's words, then its n-grams
+        block = 2 * title + (occurring >= NGRAM_BIT)  # a title's words, then its n-grams
         squared_length = np.bincount(block, value**2)
         value /= np.sqrt(squared_length)[block]
 
@@ -99,99 +81,109 @@ class HashedTfidf(NamedTuple):
         shape = (len(forms), len(self.hashes))
         return csr_matrix((value[known], column[known], offsets), shape)
 
+    def shared_out(self, forms: Sequence[str], found: WordsOfTitles) -> csr_matrix:
+        """Compute the features of n titles, shared out among the words of each title.
 
-def _counts(forms: Sequence[str]) -> tuple[npt.NDArray[Any], ...]:
-    """Count the words and n-grams of n titles.
+        A word's own feature belongs to this word. The feature of an n-gram is divided among the
+        words that contain it, in proportion to how often they do.
 
-    Returns
-    -------
-    title : ndarray of shape (total,), int64
-    hashes : ndarray of shape (total,), uint32
-        The distinct words and n-grams of each title, ordered by title, then by hash.
-    count : ndarray of shape (total,), int32
-        How often the title has it.
+        Parameters
+        ----------
+        forms : sequence of n str
+            Normal forms of the titles.
+        found : WordsOfTitles
+            ``words_of(forms)``, with w words.
+
+        Returns
+        -------
+        csr_matrix of shape (w, d), float64
+            The rows of a title's words add up to the title's features.
+        """
+        word, occurring, count = count_ngrams(found.words)
+        column, known = self._columns(occurring)
+        word, column = word[known], column[known]
+        count = count[known] * found.times[word]
+
+        # the place of each feature of a word among the features of all titles
+        features = self(forms)
+        shape = (len(found.words), len(self.hashes))
+        title = np.repeat(np.arange(len(forms)), np.diff(features.indptr))
+        places = title * len(self.hashes) + features.indices  # ascending
+        at = np.searchsorted(places, found.title[word] * len(self.hashes) + column)
+
+        share = count / np.bincount(at, count)[at]
+        return csr_matrix((share * features.data[at], (word, column)), shape)
+
+    def names(self, words: Iterable[str]) -> list[str]:
+        """Return the text behind each column.
+
+        Parameters
+        ----------
+        words : iterable of str
+            All words of the fitted titles. Their texts can't be told from the hashes.
+
+        Returns
+        -------
+        list of d str
+            "word:milk" for a word, "ngram:_mil" for an n-gram. "_" stands for the space before or
+            after a word. If two texts have one hash, the name is that of the first sorted word.
+        """
+        text_of: dict[int, bytes] = {}
+        for word in sorted(set(words)):
+            encoded = word.encode("utf-8", "replace")
+            hashes = np.empty(1 + (LONGEST - SHORTEST + 1) * (len(encoded) + 1), np.uint32)
+            used = hash_word(np.frombuffer(encoded, np.uint8), 0, len(encoded), hashes, 0)
+            for value, text in zip(hashes[:used].tolist(), _texts(encoded), strict=True):
+                text_of.setdefault(value, text)
+        # an n-gram may begin or end within a letter of several bytes
+        return [
+            text_of[value].decode("utf-8", "backslashreplace") for value in self.hashes.tolist()
+        ]
+
+    def _columns(self, occurring: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[Any], ...]:
+        """Return the column of each hash, d for one that has none, and whether it has one."""
+        unknown = len(self.hashes)
+        column = np.searchsorted(self.hashes, occurring)
+        known = np.append(self.hashes, np.uint32(0))[column] == occurring
+        known &= column < unknown
+        return np.where(known, column, unknown), known
+
+
+class WordsOfTitles(NamedTuple):
+    """The distinct words of some titles, one title after the other.
+
+    Attributes
+    ----------
+    title : ndarray of shape (w,), int64
+        Number of the title that has the word.
+    words : list of w str
+        A title's words are in the order of their first occurrence.
+    times : ndarray of shape (w,), int64
+        How often the title has the word.
     """
-    text = Ragged.from_bytes([form.encode("utf-8", "replace") for form in forms])
-    # Two passes: the first finds how much room each title needs.
-    offsets = np.zeros(len(text) + 1, np.int64)
-    _count_occurrences(text.values, text.offsets, offsets)
-    np.cumsum(offsets, out=offsets)
-    hashes = np.empty(int(offsets[-1]), np.uint32)
-    count = np.zeros(len(hashes), np.int32)
-    _hash_titles(text.values, text.offsets, hashes, count, offsets)
 
-    title = np.repeat(np.arange(len(text)), np.diff(offsets))
-    used = count > 0  # equal hashes of a title are counted at the first, the rest is free
-    return title[used], hashes[used], count[used]
+    title: npt.NDArray[np.int64]
+    words: list[str]
+    times: npt.NDArray[np.int64]
 
 
-@compiled
-def _count_occurrences(data: Any, offsets: Any, found: Any) -> None:
-    """Add to found[i + 1] the number of words and n-grams of title i, repeated ones included."""
-    for title in range(len(offsets) - 1):
-        length = 0
-        for at in range(offsets[title], offsets[title + 1] + 1):
-            if at < offsets[title + 1] and data[at] != _SPACE:
-                length += 1
-            elif length:
-                found[title + 1] += 1
-                for size in range(SHORTEST, LONGEST + 1):
-                    found[title + 1] += max(0, length + 2 - size + 1)
-                length = 0
+def words_of(forms: Sequence[str]) -> WordsOfTitles:
+    """Return the distinct words of each title, from the normal forms of the titles."""
+    counts = [Counter(form.split()) for form in forms]
+    words: list[str] = []
+    times: list[int] = []
+    for of_title in counts:
+        words.extend(of_title.keys())
+        times.extend(of_title.values())
+    title = np.repeat(np.arange(len(forms)), [len(of_title) for of_title in counts])
+    return WordsOfTitles(title, words, np.array(times, np.int64))
 
 
-@compiled
-def _hash_titles(data: Any, offsets: Any, out: Any, count: Any, places: Any) -> None:
-    """Write the hashes of title i to out[places[i]:], sorted, each once, with their counts."""
-    for title in range(len(offsets) - 1):
-        place, start = places[title], offsets[title]
-        for stop in range(start, offsets[title + 1] + 1):
-            if stop < offsets[title + 1] and data[stop] != _SPACE:
-                continue
-            if stop > start:
-                place = _hash_word(data, start, stop, out, place)
-            start = stop + 1
-        _count_equal(out[places[title] : place], count[places[title] : place])
-
-
-@compiled
-def _hash_word(data: Any, start: int, stop: int, out: Any, place: int) -> int:
-    """Write the hashes of the word data[start:stop] and its n-grams to out[place:].
-
-    Returns
-    -------
-    int
-        The next free place.
-    """
-    value = FNV_START
-    for at in range(start, stop):
-        value = fnv1a(value, data[at])
-    out[place] = _short(value)
-    place += 1
-    # the n-grams that begin at `first`; the word has a space before and after it
-    for first in range(start - 1, stop):
-        value = FNV_START
-        for at in range(first, min(first + LONGEST, stop + 1)):
-            value = fnv1a(value, data[at] if start <= at < stop else _SPACE)
-            if at - first + 1 >= SHORTEST:
-                out[place] = _short(value) | np.uint64(_GRAMS)
-                place += 1
-    return place
-
-
-@compiled
-def _short(value: Any) -> Any:
-    """Fold the upper bits of a 64-bit hash into the lower 31."""
-    return (value ^ (value >> _FOLD_BITS)) & _HASH_BITS
-
-
-@compiled
-def _count_equal(hashes: Any, count: Any) -> None:
-    """Sort a title's hashes and move the distinct ones to the front, with their counts."""
-    hashes.sort()
-    last = -1
-    for at in range(len(hashes)):
-        if last < 0 or hashes[at] != hashes[last]:
-            last += 1
-            hashes[last] = hashes[at]
-        count[last] += 1
+def _texts(word: bytes) -> list[bytes]:
+    """Names of a word and of its n-grams, in the order in which `hash_word` writes the hashes."""
+    padded = b"_" + word + b"_"
+    texts = [b"word:" + word]
+    for first in range(len(word) + 1):
+        for stop in range(first + SHORTEST, min(first + LONGEST, len(padded)) + 1):
+            texts.append(b"ngram:" + padded[first:stop])
+    return texts
