@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import r2_score, roc_auc_score
+from sklearn.metrics import average_precision_score, r2_score, roc_auc_score
 
-from vitrina.metrics import bootstrap, metrics, weighted_auc
+from vitrina.metrics import bootstrap, metrics, precision_metrics, weighted_auc
 
 
 @pytest.fixture
@@ -57,3 +57,28 @@ def test_replicates_spread_like_the_metric(rng):
         found.append(metrics("binary", truth, scores)["auc"])
         spread.append(bootstrap("binary", truth, scores, 100).std())
     assert np.mean(spread) == pytest.approx(np.std(found), rel=0.2)
+
+
+def test_precision_at_k_is_that_of_the_highest_scores(rng):
+    truth = rng.random(4_000) < 0.05
+    scores = truth + rng.standard_normal(4_000)
+    found = precision_metrics(truth, scores)
+    highest = np.argsort(-scores)[:100]
+    assert found["precision_at_k"] == truth[highest].mean()
+    assert found["average_precision"] == average_precision_score(truth, scores)
+    # with fewer positive rows than 100, a perfect ranking still reaches 1
+    few = np.arange(500) < 7
+    assert precision_metrics(few, few.astype(float))["precision_at_k"] == 1
+    assert precision_metrics(few, -few.astype(float))["precision_at_k"] == 0
+
+
+def test_precision_at_k_expects_ties_in_random_order(rng):
+    truth = rng.random(60) < 0.3
+    scores = rng.integers(0, 4, 60).astype(float)
+    k = int(truth.sum())
+    # break the ties at random, many times
+    orders = [np.lexsort([rng.random(60), -scores]) for _ in range(4_000)]
+    simulated = np.mean([truth[order[:k]].mean() for order in orders])
+    assert precision_metrics(truth, scores)["precision_at_k"] == pytest.approx(simulated, abs=0.01)
+    same = np.zeros(60)
+    assert precision_metrics(truth, same)["precision_at_k"] == pytest.approx(truth.mean())

@@ -1,4 +1,4 @@
-"""Metrics of predictions (AUC, accuracy, R², MAE) and their bootstrap replicates."""
+"""Metrics of predictions (AUC, accuracy, precision, R², MAE) and their bootstrap replicates."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import mean_absolute_error, r2_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    mean_absolute_error,
+    r2_score,
+    roc_auc_score,
+)
 
 Kind: TypeAlias = Literal["binary", "multiclass", "regression"]
 
 PRIMARY: Mapping[Kind, str] = {"binary": "auc", "multiclass": "auc", "regression": "r2"}
 """The metric that curves and comparisons show: ROC AUC (macro, one-vs-rest), or R²."""
+MOST_INSPECTED = 100
+"""Largest k of the precision at k."""
 REPLICATES = 200
 """Number of bootstrap replicates for each score."""
 
@@ -49,6 +56,43 @@ def metrics(kind: Kind, truth: npt.NDArray[Any], scores: Floats) -> dict[str, fl
         "r2": float(r2_score(truth, scores)),
         "mae": float(mean_absolute_error(truth, scores)),
     }
+
+
+def precision_metrics(truth: npt.NDArray[np.bool_], scores: Floats) -> dict[str, float]:
+    """Compute how good the top of a ranking is, for a binary task with few positive rows.
+
+    Where positive rows are rare, a high AUC may go with a top of the ranking that is mostly wrong.
+    These metrics say what someone finds who inspects the rows with the highest scores.
+
+    Parameters
+    ----------
+    truth : ndarray of shape (n,), bool
+        Whether a row is positive; at least one is.
+    scores : ndarray of shape (n,), float64
+        A higher score means that the positive class is more likely.
+
+    Returns
+    -------
+    dict of str to float
+        'average_precision' (scikit-learn's) and 'precision_at_k': the expected share of positive
+        rows among the k rows with the highest scores, where rows with equal scores come in random
+        order. k is 100, or the number of positive rows if that is smaller.
+    """
+    return {
+        "average_precision": float(average_precision_score(truth, scores)),
+        "precision_at_k": _precision_at(min(MOST_INSPECTED, int(truth.sum())), truth, scores),
+    }
+
+
+def _precision_at(k: int, truth: npt.NDArray[np.bool_], scores: Floats) -> float:
+    """Expected share of positive rows among the k highest scores, with ties in random order."""
+    limit = np.partition(scores, -k)[-k]
+    above = scores > limit
+    tied = scores == limit
+    # the places that rows above the limit leave are filled from the tied rows
+    places = k - int(above.sum())
+    found = truth[above].sum() + places * truth[tied].mean()
+    return float(found / k)
 
 
 def bootstrap(

@@ -134,7 +134,7 @@ def test_all_models_in_a_quick_run(groceries: Path, tmp_path: Path, tiny_bert: P
     card = (out / "encoders" / "shop" / "README.md").read_text("utf-8")
     assert "## What wins where" in card
     assert "## The next product" in card
-    assert TitleEncoder.load(out / "encoders" / "shop").transform(["milk"]).shape == (1, 512)
+    assert TitleEncoder.load(out / "encoders" / "shop").transform(["milk"]).shape == (1, 1024)
 
     # all cells are in the cache: the same figures, without any work
     files = list((out / "cache").rglob("*"))

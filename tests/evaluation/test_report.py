@@ -25,6 +25,7 @@ FACTS = {
     "versions": {"vitrina": "0.1.0", "numpy": "2.4"},
     "seed": 7,
     "notes": ["Training rows were subsampled."],
+    "seen": ["encoder: pre-training saw no test title."],
     "encoder": "encoder",
     "tasks": [
         {"name": name, "split": split, "kind": kind, "rows": 12_000, "positive_share": None}
@@ -241,6 +242,36 @@ def test_regression_alone_has_no_auc(make_cells, tmp_path):
     assert "R²" in html
     assert "MAE" in html
     assert "AUC" not in markdown.replace("evaluated by AUC", "")
+
+
+def test_metrics_of_rare_classes_have_tables(make_cells, tmp_path):
+    cells = make_cells(TASKS[:2], {"encoder": 0.7, "words": 0.6})
+    rare = pl.when(pl.col("task") == "task 0")
+    cells = cells.with_columns(
+        average_precision=rare.then(pl.col("value") / 2), precision_at_k=rare.then(0.25)
+    )
+    write_report(tmp_path, cells, costs(["encoder", "words"]), NOTHING, FACTS)
+    markdown = (tmp_path / "results.md").read_text()
+    by_task = markdown.split("## Task by task")[1]
+    rare_task, other = by_task.split("### task 1")
+    _, average, at_k = tables(rare_task)
+    mean = cells.filter(task="task 0", model="words", size=100)["average_precision"].mean()
+    row = next(row for row in average if row["average precision"] == "words")
+    assert row["100 labels"].startswith(f"{mean:.3f}")
+    assert {row["precision at k"] for row in at_k} == {"encoder", "words"}
+    assert "precision" not in other.split("\n## ")[0]
+    means = pl.read_csv(tmp_path / "results.csv")
+    assert set(means.filter(task="task 1")["metric"]) == {"auc"}
+
+
+def test_what_pre_training_saw_is_in_the_model_card(make_cells, tmp_path):
+    cells = make_cells(TASKS[:1], {"encoder": 0.7, "words": 0.6})
+    card = write_report(tmp_path, cells, costs(["encoder"]), NOTHING, FACTS)
+    section = "## Test titles that pre-training saw\n\n- encoder: pre-training saw no test title."
+    assert section in card
+    assert section in (tmp_path / "results.md").read_text()
+    card = write_report(tmp_path, cells, costs(["encoder"]), NOTHING, FACTS | {"seen": []})
+    assert "Test titles" not in card
 
 
 def test_one_subsample_has_no_spread(make_cells, tmp_path, parse):

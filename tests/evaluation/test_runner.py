@@ -1,7 +1,11 @@
 """Cells in processes: those of a plain loop, and each computed once."""
 
+from dataclasses import replace
+
 import numpy as np
+import polars as pl
 import pytest
+from sklearn.metrics import average_precision_score
 
 from vitrina.evaluation.models.bag_of_words import BagOfWords
 from vitrina.evaluation.protocol import run_cell, subsamples
@@ -57,6 +61,23 @@ def test_a_damaged_record_is_computed_again(task, tmp_path):
     (file,) = tmp_path.rglob("*.json")
     file.write_text('{"auc": 0.')
     assert runner.run(models, "test")["auc"].item() == auc
+
+
+def test_precision_is_measured_where_positive_rows_are_rare(task, tmp_path):
+    rare = replace(task, labels=task.labels & (np.arange(400) % 4 == 0))
+    assert 0 < rare.labels.mean() < 0.1 < task.labels.mean()
+    runner = CellRunner(tmp_path, [task, replace(rare, name="rare")], [100], 1, 0, 1, True)
+    model = BagOfWords(name="TF-IDF")
+    often, few = runner.run([model], "test").iter_rows(named=True)
+    assert often["average_precision"] is None
+    assert often["precision_at_k"] is None
+    (rows,) = subsamples(rare, [100], 1).values()
+    scores = model.fit(rare, rows, 0).predict_scores(rare.test)
+    truth = rare.labels[rare.test]
+    assert few["average_precision"] == pytest.approx(average_precision_score(truth, scores))
+    assert 0 <= few["precision_at_k"] <= 1
+    metrics = summarise(pl.DataFrame([few], infer_schema_length=None))["metric"].to_list()
+    assert metrics == ["auc", "average_precision", "precision_at_k"]
 
 
 def test_versions_name_what_figures_depend_on():

@@ -174,6 +174,30 @@ language = "en"
     assert read(tmp_path, text + CONDITION.format("csv"))[1]["shop"].digest != before
 
 
+def test_a_teacher_is_a_folder_or_a_name(table: pl.DataFrame, tmp_path: Path) -> None:
+    pl.DataFrame({"user": [1], "timestamp": [1_700_000_000], "sku": [1]}).write_csv(
+        tmp_path / "visits.csv"
+    )
+    text = (
+        CONDITION.format("csv")
+        + """
+[sessions.shop]
+events = "visits.csv"
+products = "listings.csv"
+product_column = "sku"
+teacher = "models/small"
+"""
+    )
+    _, shops = read(tmp_path, text)
+    assert shops["shop"].teacher == "models/small"  # on the hub
+    assert not shops["shop"].has_categories
+    (tmp_path / "models" / "small").mkdir(parents=True)
+    _, shops = read(tmp_path, text)
+    assert shops["shop"].teacher == str(tmp_path / "models" / "small")
+    with pytest.raises(InputError, match="teacher is 1; it must be text in quotes"):
+        read(tmp_path, text.replace('"models/small"', "1"))
+
+
 MISTAKES = [
     ("", "names no task"),
     ("tasks = 1", "'tasks' is unknown"),

@@ -15,13 +15,20 @@ from vitrina.compiled import number_of_threads
 from vitrina.encoder.weights import EncoderWeights
 from vitrina.errors import InputError, MissingExtraError
 from vitrina.evaluation.model import Model, VectorModel
+from vitrina.evaluation.models.builder import build, default_names
 from vitrina.evaluation.models.frozen_encoder import FrozenEncoder
-from vitrina.evaluation.models.registry import ModelContext, build, default_names
+from vitrina.evaluation.models.registry import ModelContext
+from vitrina.evaluation.notes import (
+    SharesSeen,
+    advice_on_logarithms,
+    notes_on,
+    notes_on_seen_titles,
+)
 from vitrina.evaluation.protocol import REPEATS, SIZES
 from vitrina.evaluation.report import write_report
 from vitrina.evaluation.retrieval import MOST_VISITED, TITLES, NextProduct
 from vitrina.evaluation.runner import CellRunner, versions_of
-from vitrina.evaluation.shop import HELD_OUT_USERS, Shop
+from vitrina.evaluation.shop import Shop
 from vitrina.evaluation.task import Task
 from vitrina.evaluation.task_file import read_tasks
 from vitrina.files import require_name
@@ -117,6 +124,9 @@ def evaluate(
     _check_tasks(tasks_file, tasks, sizes[0])
     if alphas and not shops:
         raise InputError(f"`alphas`: pre-training needs sessions; add them to {tasks_file}")
+    # shown even if `quiet`: now there is time to change the task
+    for advice in advice_on_logarithms(tasks):
+        console(stderr=True).print(f"warning: {advice}")
 
     # the random encoder gets the tokenizer of the first saved encoder
     saved = [Path(encoder) for encoder in encoders]
@@ -130,7 +140,7 @@ def evaluate(
         context.folder, tasks, sizes, subsamples, seed, number_of_threads(threads), quiet
     )
     results: list[pl.DataFrame] = []
-    notes = _notes(tasks, bool(shops), quick)
+    notes = notes_on(tasks, pretraining=bool(shops), quick=quick)
     if alphas:
         study, finding = _alpha_study(runner, context, alphas)
         results.append(study)
@@ -153,6 +163,7 @@ def evaluate(
         "versions": versions_of(models),
         "seed": seed,
         "notes": notes,
+        "seen": notes_on_seen_titles(_seen_titles(models, tasks)),
         "tasks": [_description(task) for task in tasks],
     }
     findings = write_report(out, cells, runner.costs(models, cells), retrieved, facts)
@@ -255,6 +266,9 @@ def _alpha_study(
         model.check()
     untrained = build(context, ["random"])
     cells = runner.run([*models.values(), *untrained], "validation")
+    # α has no effect in shops without categories
+    studied = cells.filter(pl.col("model").is_in(list(models))).select("task", "split").unique()
+    cells = cells.join(studied, on=["task", "split"], how="semi", maintain_order="left")
     # the mean over all tasks with an AUC, sizes and subsamples; the name decides between equals
     aucs = cells.filter(pl.col("model").is_in(list(models)), metric="auc")
     means = aucs.group_by("model").agg(pl.col("value").mean()).sort("value", "model")
@@ -350,22 +364,15 @@ def _description(task: Task) -> dict[str, Any]:
     }
 
 
-def _notes(tasks: Sequence[Task], pretraining: bool, quick: bool) -> list[str]:
-    """Return the report's notes: each task's own, and what pre-training didn't see."""
-    notes = []
-    if quick:
-        notes.append("A quick run: few rows, labels and steps. Its figures mean nothing.")
-    # each note once, in the order of the tasks
-    for note in dict.fromkeys(task.note for task in tasks):
-        if note:
-            notes.append(note)
-    if pretraining:
-        notes.append(
-            f"Pre-training on a task's sessions left out 1 user in {HELD_OUT_USERS} and every "
-            "product with a validation or test title. Prod2Vec and Meta-Prod2Vec saw these "
-            "products in the sessions, as ids without title or category."
-        )
-    return notes
+def _seen_titles(models: Sequence[Model], tasks: Sequence[Task]) -> dict[str, SharesSeen]:
+    """Return the share of test titles that each pre-trained encoder may have seen, by task."""
+    seen: dict[str, SharesSeen] = {}
+    for model in models:
+        if not isinstance(model, FrozenEncoder) or model.untrained:
+            continue
+        suited = [task for task in tasks if model.suits(task)]
+        seen[model.name] = {(task.name, task.split): model.share_seen(task) for task in suited}
+    return seen
 
 
 def _command(

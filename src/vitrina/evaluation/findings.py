@@ -8,7 +8,14 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-NAMES = {"auc": "AUC", "r2": "R²", "accuracy": "accuracy", "mae": "MAE"}
+NAMES = {
+    "auc": "AUC",
+    "r2": "R²",
+    "accuracy": "accuracy",
+    "average_precision": "average precision",
+    "precision_at_k": "precision at k",
+    "mae": "MAE",
+}
 """Display names of the metrics."""
 NGRAMS = "TF-IDF of n-grams"
 """The model that counts words and character n-grams."""

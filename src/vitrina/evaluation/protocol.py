@@ -17,7 +17,7 @@ from vitrina.errors import InputError
 from vitrina.evaluation.model import Model
 from vitrina.evaluation.task import Part, Task
 from vitrina.hashing import unit_hash
-from vitrina.metrics import PRIMARY, bootstrap, metrics
+from vitrina.metrics import PRIMARY, bootstrap, metrics, precision_metrics
 
 SIZES = (100, 500, 1_000, 5_000, 10_000, 50_000, 100_000)
 """Sizes of the training subsamples (paper §4)."""
@@ -149,9 +149,10 @@ def run_cell(
     Returns
     -------
     dict
-        The metrics of the task's kind; "value", the primary metric, and "bootstrap", its
-        replicates; "fit_seconds" and "score_seconds"; "bytes" of the fitted model; "found", the
-        settings that were chosen on validation rows; and "seeds", the number of seeds.
+        The metrics of the task's kind, and those of `precision_metrics` if positive rows are rare;
+        "value", the primary metric, and "bootstrap", its replicates; "fit_seconds" and
+        "score_seconds"; "bytes" of the fitted model; "found", the settings that were chosen on
+        validation rows; and "seeds", the number of seeds.
 
     Raises
     ------
@@ -173,6 +174,8 @@ def run_cell(
         scores = fitted.predict_scores(evaluated)
         score_end = time.perf_counter()
         result = metrics(task.kind, truth, scores)
+        if task.is_rare:
+            result |= precision_metrics(truth, scores)
         result["fit_seconds"] = fit_end - start
         result["score_seconds"] = score_end - fit_end
         results.append(result)

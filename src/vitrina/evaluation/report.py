@@ -1,4 +1,4 @@
-"""The report of a comparison: an HTML page, Markdown, figures, and the data behind them."""
+"""The report of a comparison: its sections, as an HTML page and Markdown, figures and data."""
 
 from __future__ import annotations
 
@@ -12,13 +12,21 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from vitrina.errors import InputError
-from vitrina.evaluation.findings import NAMES, describe, describe_best
+from vitrina.evaluation.findings import describe, describe_best
+from vitrina.evaluation.report_tables import (
+    cost_table,
+    gap_table,
+    mean_table,
+    metric_table,
+    retrieval_tables,
+    saved_table,
+    task_table,
+)
 from vitrina.evaluation.retrieval import MOST_VISITED
 from vitrina.evaluation.shop import HELD_OUT_USERS
 from vitrina.evaluation.statistics import (
     MEAN,
     differences,
-    labels_saved,
     mean_auc,
     name_of,
     summarise,
@@ -33,22 +41,13 @@ _WINNERS = "What wins where"
 _MEANS = "Mean AUC by number of labels"
 _RETRIEVAL = "The next product"
 _TASKS = "Tasks"
+_SEEN = "Test titles that pre-training saw"
 _REPRODUCE = "How to reproduce"
-_IN_MODEL_CARD = (_WINNERS, _MEANS, _RETRIEVAL, _TASKS, _REPRODUCE)
-_SIZES_OF_GAPS = (100, 1_000, 10_000)
+_IN_MODEL_CARD = (_WINNERS, _MEANS, _RETRIEVAL, _TASKS, _SEEN, _REPRODUCE)
 _LABELS_SAVED_AT = 500
 # the name that `vitrina.evaluation.models.registry` gives to our vectors without words
 _ENCODER_ALONE = "encoder alone"
 _PRIMARY = pl.col("metric").is_in(list(PRIMARY.values()))
-_COSTS = {
-    "model": "model",
-    "pretraining_minutes": "pre-training, minutes",
-    "fit_seconds": "fit, seconds",
-    "titles_per_second": "titles a second",
-    "megabytes": "MB",
-    "needs": "needs",
-    "note": "note",
-}
 _NOTE_ON_WINNERS = (
     "All figures are on the test rows. The model with the highest mean leads. A model clearly "
     "beats another one if the 95 % interval of their difference excludes 0."
@@ -137,8 +136,8 @@ def write_report(
         size. May have no rows.
     facts : mapping of str to Any
         title; lead (a paragraph); command; versions (name to version); seed; notes (paragraphs);
-        encoder (name of the model that the others are compared with); tasks (for each task a
-        mapping of its properties).
+        seen (paragraphs on the test titles that pre-training saw); encoder (name of the model that
+        the others are compared with); tasks (for each task a mapping of its properties).
 
     Returns
     -------
@@ -326,7 +325,7 @@ def _sections(
         own_gaps = gaps.filter(task=task, split=split)
         findings[name] = describe(part.filter(_PRIMARY), own_gaps, encoder)
         by_metric = part.group_by("metric", maintain_order=True)
-        task_tables[name] = [_metric(rows, encoder) for _, rows in by_metric]
+        task_tables[name] = [metric_table(rows, encoder) for _, rows in by_metric]
 
     sections = {
         _WINNERS: [
@@ -360,7 +359,7 @@ def _sections(
         size = min(sizes, key=lambda size: abs(math.log(size / _LABELS_SAVED_AT)))
         sections["Labels saved"] = [
             _text(_NOTE_ON_LABELS_SAVED.format(encoder=encoder, size=size)),
-            _table(_saved(summary, encoder, size)),
+            _table(saved_table(summary, encoder, size)),
         ]
     return sections
 
@@ -394,14 +393,14 @@ def _mean_tables(means: pl.DataFrame, kinds: Sequence[_Kind]) -> list[_Block]:
     """Return a table of mean AUC for each kind of models, with notes."""
     notes = [_text(_NOTE_ON_MEANS)]
     if len(kinds) == 1:
-        return [*notes, _table(_mean(means, kinds[0].encoder))]
+        return [*notes, _table(mean_table(means, kinds[0].encoder))]
     notes.append(_text(_NOTE_ON_KINDS))
     tables = []
     for kind in kinds:
         rows = means.filter(pl.col("model").is_in(kind.models))
         # our model of this kind is its first row
         rows = rows.sort(pl.col("model") != (kind.encoder or ""), maintain_order=True)
-        table = _mean(rows, kind.encoder)
+        table = mean_table(rows, kind.encoder)
         tables.append(_fold(kind.name.capitalize(), [table], opened=True))
     return [*notes, *tables]
 
@@ -412,62 +411,30 @@ def _gap_tables(gaps: pl.DataFrame, *, several: bool) -> list[_Block]:
     # the rows of the mean come last
     mean = gaps.filter(task=MEAN)
     if several and len(mean):
-        blocks.append(_fold(MEAN, [_gaps(mean)], opened=True))
+        blocks.append(_fold(MEAN, [gap_table(mean)], opened=True))
     tasks = gaps.filter(pl.col("task") != MEAN)
     for (task, split), rows in tasks.group_by("task", "split", maintain_order=True):
-        blocks.append(_fold(name_of(str(task), str(split)), [_gaps(rows)]))
+        blocks.append(_fold(name_of(str(task), str(split)), [gap_table(rows)]))
     return blocks
 
 
 def _retrieval(rows: pl.DataFrame, encoder: str) -> list[_Block]:
     """Return a table of models by metrics for each shop."""
-
-    def shown(row: dict[str, Any]) -> str:
-        half_interval = 1.96 * row["std"] / math.sqrt(row["samples"])
-        return f"{row['mean']:.3f} ± {half_interval:.3f}"
-
     note = _NOTE_ON_RETRIEVAL.format(users=HELD_OUT_USERS, popularity=MOST_VISITED)
-    blocks = [_text(note)]
-    for (task,), part in rows.group_by("task", maintain_order=True):
-        # each metric has its own number of queries
-        counts = part.group_by("metric", maintain_order=True).agg(pl.col("samples").first())
-        heads = {}
-        for metric, samples in counts.iter_rows():
-            heads[metric] = f"{metric}, {samples:,} queries"
-        mean = pl.col("mean")
-        best = mean.max().over("metric")
-        columns = pl.struct("mean", "std", "samples")
-        cells = part.with_columns(
-            shown=columns.map_elements(shown, pl.String),
-            strong=mean == best,
-        )
-        table = _crossed(cells, "metric", heads, encoder)
-        blocks.append(_fold(str(task), [table], opened=True))
-    return blocks
+    tables = retrieval_tables(rows, encoder)
+    return [_text(note), *(_fold(shop, [table], opened=True) for shop, table in tables.items())]
 
 
 def _background(
     costs: pl.DataFrame, encoder: str, facts: Mapping[str, Any], *, asterisk: bool
 ) -> dict[str, list[_Block]]:
     """Return costs, tasks, notes, and how to reproduce the results: blocks by their headings."""
-    # the encoder is the first row, and highlighted
-    ordered = costs.sort(pl.col("model") != encoder, maintain_order=True)
-    cost_rows = ordered.select(*_COSTS).rows()
-    own = 0 if encoder in costs["model"] else None
-    cost_table = Table(list(_COSTS.values()), cost_rows, own=own)
-
-    # tasks may have different properties: the columns are all of them
-    distinct: dict[str, None] = {}
-    for task in facts["tasks"]:
-        distinct |= dict.fromkeys(task)
-    properties = list(distinct)
-    heads = [name.replace("_", " ") for name in properties]
-    task_rows = [[task.get(name) for name in properties] for task in facts["tasks"]]
-
     sections = {
-        "Costs": [_text(_NOTE_ON_COSTS), _table(cost_table)],
-        _TASKS: [_table(Table(heads, task_rows))],
+        "Costs": [_text(_NOTE_ON_COSTS), _table(cost_table(costs, encoder))],
+        _TASKS: [_table(task_table(facts["tasks"]))],
     }
+    if facts["seen"]:
+        sections[_SEEN] = [_bullets(facts["seen"])]
     notes = list(facts["notes"])
     if asterisk:
         notes.append(_NOTE_ON_ASTERISK)
@@ -495,153 +462,3 @@ def _styles(curves: pl.DataFrame, encoder: str) -> dict[str, Style]:
     # the untrained encoder is called "random" or "random encoder"
     untrained = [model for model in models if model.startswith("random")]
     return styles_of(models, encoder, untrained[0] if untrained else "")
-
-
-def _crossed(
-    rows: pl.DataFrame,
-    by: str,
-    heads: Mapping[Any, str],
-    encoder: str | None,
-    corner: str = "model",
-) -> Table:
-    """Make a table with a row per model and a column per value of another column.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Columns model, `by`, shown (text of the cell) and strong (whether it is bold).
-    by : str
-    heads : mapping of Any to str
-        Heading of each value of the column `by`.
-    encoder : str or None
-        Name of the model whose row is highlighted.
-    corner : str, optional
-        Heading of the column of models.
-    """
-    models = rows["model"].unique(maintain_order=True).to_list()
-    row_of = {model: i for i, model in enumerate(models)}
-    column_of = {value: j for j, value in enumerate(heads, start=1)}
-
-    # start with empty cells: a model may lack some values
-    table: list[list[str | None]] = []
-    for model in models:
-        empty = [None] * len(heads)
-        table.append([model, *empty])
-    strong = set()
-    columns = rows.select("model", by, "shown", "strong")
-    for model, value, shown, is_strong in columns.iter_rows():
-        row = row_of[model]
-        column = column_of[value]
-        table[row][column] = shown
-        if is_strong:
-            strong.add((row, column))
-    own = None if encoder is None else row_of.get(encoder)
-    return Table([corner, *heads.values()], table, strong, own)
-
-
-def _by_size(rows: pl.DataFrame, corner: str, encoder: str) -> Table:
-    sizes = rows["size"].unique().sort()
-    heads = {size: f"{size:,} labels" for size in sizes.to_list()}
-    return _crossed(rows, "size", heads, encoder, corner)
-
-
-def _mean(means: pl.DataFrame, encoder: str | None) -> Table:
-    """Make the table of the mean AUC by model and size."""
-
-    def shown(row: dict[str, Any]) -> str:
-        mean = f"{row['mean']:.3f}"
-        if row["tasks"] < row["of"]:
-            mean += f" ({row['tasks']})"
-        return mean
-
-    # only means over all tasks of a size are compared
-    complete = pl.col("tasks") == pl.col("of")
-    mean = pl.col("mean")
-    best = mean.filter(complete).max().over("size")
-    columns = pl.struct("mean", "tasks", "of")
-    rows = means.with_columns(
-        shown=columns.map_elements(shown, pl.String),
-        strong=complete & (mean == best),
-    )
-    sizes = means.select("size", "of").unique()
-    heads = {}
-    for size, tasks in sorted(sizes.rows()):
-        noun = "task" if tasks == 1 else "tasks"
-        heads[size] = f"{size:,} labels, {tasks} {noun}"
-    return _crossed(rows, "size", heads, encoder, "mean AUC")
-
-
-def _metric(rows: pl.DataFrame, encoder: str) -> Table:
-    """Make the table of one metric of one task by model and size."""
-    metric = rows["metric"][0]
-    is_error = metric == "mae"
-    digits = ".4g" if is_error else ".3f"  # an error is in the units of the label
-
-    def shown(row: dict[str, Any]) -> str:
-        mean = row["mean"]
-        std = row["std"]
-        # a single subsample has no standard deviation
-        if std is None or math.isnan(std):
-            return f"{mean:{digits}}"
-        return f"{mean:{digits}} ± {std:{digits}}"
-
-    mean = pl.col("mean")
-    best = mean.min() if is_error else mean.max()
-    columns = pl.struct("mean", "std")
-    cells = rows.with_columns(
-        shown=columns.map_elements(shown, pl.String),
-        strong=mean == best.over("size"),
-    )
-    return _by_size(cells, NAMES[metric], encoder)
-
-
-def _gaps(rows: pl.DataFrame) -> Table:
-    """Make the table of differences with their intervals, at up to three sizes."""
-    sizes = rows["size"].unique().sort().to_list()
-    compared = [size for size in sizes if size in _SIZES_OF_GAPS] or sizes
-
-    def shown(row: dict[str, Any]) -> str:
-        interval = f"{row['low']:.3f} to {row['high']:.3f}"
-        figures = f"{row['difference']:+.3f} ({interval})".replace("-", "−")
-        if row["tasks"] < row["of"]:
-            figures += f" [{row['tasks']}]"
-        return figures
-
-    rows = rows.filter(pl.col("size").is_in(compared))
-    rows = rows.with_columns(of=pl.col("tasks").max().over("size"))
-    columns = pl.struct("difference", "low", "high", "tasks", "of")
-    # clear differences are bold: the interval excludes 0
-    cells = rows.with_columns(
-        shown=columns.map_elements(shown, pl.String),
-        strong=(pl.col("low") > 0) | (pl.col("high") < 0),
-    )
-    metric = NAMES[rows["metric"][0]]
-    return _by_size(cells, f"difference of {metric}", "")
-
-
-def _saved(summary: pl.DataFrame, encoder: str, size: int) -> Table:
-    """Make the table of how many times the encoder's labels each other model needs, by task."""
-    tasks = summary.select("task", "split").unique(maintain_order=True).rows()
-    rows = []
-    for other in summary["model"].unique(maintain_order=True):
-        if other == encoder:
-            continue
-        saved = labels_saved(summary, encoder, other, size)
-        columns = saved.select("task", "split", "factor", "bound")
-        shown = {}
-        for task, split, factor, bound in columns.iter_rows():
-            shown[task, split] = f"{bound}{_factor(factor)}"
-        # a task that one of the two models lacks has an empty cell
-        cells = [shown.get(key) for key in tasks]
-        rows.append([other, *cells])
-    names = [name_of(task, split) for task, split in tasks]
-    return Table(["times as many labels", *names], rows)
-
-
-def _factor(factor: float) -> str:
-    """Write a factor with about two significant digits."""
-    if factor < 1:
-        return f"{factor:.2f}"
-    if factor < 10:
-        return f"{factor:.1f}"
-    return f"{factor:.0f}"

@@ -30,13 +30,14 @@ from vitrina._version import installed_versions
 from vitrina.errors import InputError
 from vitrina.evaluation.model import Model
 from vitrina.evaluation.protocol import run_cell, subsamples
+from vitrina.evaluation.statistics import METRICS
 from vitrina.evaluation.task import Part, Task
 from vitrina.files import write_json
 from vitrina.hashing import content_key
 from vitrina.metrics import PRIMARY
 from vitrina.progress import Progress
 
-_FORMAT = 2  # to be raised when the protocol changes: cached cells are then computed again
+_FORMAT = 3  # to be raised when the protocol changes: cached cells are then computed again
 _COST_SIZE = 1_000  # the report shows how long a fit on this number of labels takes
 
 Record = dict[str, Any]
@@ -238,7 +239,7 @@ class CellRunner:
             "value": record["value"],
         }
         # every row has all metrics; those of other kinds of tasks are null
-        for name in ("auc", "accuracy", "r2", "mae"):
+        for name in METRICS:
             row[name] = float(record[name]) if record.get(name) is not None else None
         return row | {
             "bootstrap": record["bootstrap"],

@@ -46,6 +46,8 @@ class Shop:
         Normalised validation and test titles of the tasks. `catalogue` leaves out their products.
     time_unit : str, optional
         What numbers in the time column count since 1970, see `sessionize`.
+    teacher : str, optional
+        The teacher of encoders, see `vitrina.pretraining.settings.Settings`.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Shop:
     catalogue_columns: CatalogueColumns = field(default_factory=CatalogueColumns)
     held_out: frozenset[str] = field(default=frozenset(), repr=False)
     time_unit: str | None = None
+    teacher: str | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -71,6 +74,11 @@ class Shop:
         # only titles of the catalogue: other held-out titles change nothing
         content += "\n".join(self._held_out_titles(self.full_catalogue()))
         return hashlib.sha256(content.encode()).hexdigest()
+
+    @cached_property
+    def has_categories(self) -> bool:
+        """Whether any product has a category."""
+        return bool((self.full_catalogue().product_category >= 0).any())
 
     def catalogue(self) -> Catalogue:
         """Read the products, without those that have a held-out title."""

@@ -3,7 +3,7 @@
 A *cell* is one result: one model, trained on one subsample of one task and evaluated on one part of
 the task's split. The functions take a frame with a row per cell and the columns task, split, kind,
 part, model, size, sample, metric (the primary metric of the task's kind), value, bootstrap (its
-replicates), and one column per metric. Other columns are not used here.
+replicates), and one column per metric that a task has. Other columns are not used here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import polars as pl
 
 from vitrina.metrics import PRIMARY
 
-METRICS = ("auc", "r2", "accuracy", "mae")
+METRICS = ("auc", "r2", "accuracy", "average_precision", "precision_at_k", "mae")
 """All metrics. The primary ones, which curves and comparisons show, come first."""
 MEAN = "mean AUC"
 """The value of the column task in rows that hold a mean over all AUC tasks."""
@@ -61,7 +61,8 @@ def summarise(cells: pl.DataFrame) -> pl.DataFrame:
     """
     # a row for each cell and metric; a task lacks the metrics of other kinds
     keys = ["task", "split", "part", "model", "size"]
-    long = cells.select(*keys, *METRICS).unpivot(index=keys, variable_name="metric")
+    metrics = [metric for metric in METRICS if metric in cells.columns]
+    long = cells.select(*keys, *metrics).unpivot(index=keys, variable_name="metric")
     long = long.drop_nulls("value")
     value = pl.col("value")
     summary = long.group_by(*keys, "metric", maintain_order=True).agg(

@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeAlias
 
+import numpy as np
+
 from vitrina.classification.linear import Labels, Rows
 from vitrina.metrics import Kind
 
 Part: TypeAlias = Literal["train", "validation", "test"]
+
+RARE = 0.1
+"""A positive class with a smaller share of a task's rows is rare."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +71,11 @@ class Task:
         for array in (self.labels, self.train, self.validation, self.test):
             content.update(array.tobytes() + b"\1")
         return content.hexdigest()
+
+    @property
+    def is_rare(self) -> bool:
+        """Whether the task is binary and less than a tenth of its rows is positive."""
+        return self.kind == "binary" and bool(np.mean(self.labels) < RARE)
 
     def rows(self, part: Part) -> Rows:
         """Return the row numbers of a part of the split."""

@@ -97,7 +97,7 @@ def read_tasks(
       sessions; ``rows``, a number of rows to draw at random; ``note``, for the report.
 
     Each ``[sessions.NAME]`` has ``events`` and ``products`` (files) and, where they differ from the
-    defaults, ``gap``, ``time_unit``, ``language``, ``user_column``, ``time_column``,
+    defaults, ``gap``, ``time_unit``, ``language``, ``teacher``, ``user_column``, ``time_column``,
     ``product_column``, ``title_column`` and ``category_column``, like the options of
     `vitrina train`.
 
@@ -171,7 +171,7 @@ def _read_shops(path: Path, tables: Any) -> dict[str, Shop]:
 def _read_shop(path: Path, name: str, table: Mapping[str, Any]) -> Shop:
     where = f"{path}: [sessions.{name}]"
     roles = ("user", "time", "product", "title", "category")
-    options = {"events", "products", "gap", "language", "time_unit"}
+    options = {"events", "products", "gap", "language", "time_unit", "teacher"}
     _check_keys(where, table, options | {f"{role}_column" for role in roles})
     # the files are relative to the task file
     events = _files(path, where, "events", table)
@@ -189,6 +189,12 @@ def _read_shop(path: Path, name: str, table: Mapping[str, Any]) -> Shop:
     time_unit = None
     if "time_unit" in table:
         time_unit = _typed(where, "time_unit", table["time_unit"], str)
+    teacher = None
+    if "teacher" in table:
+        teacher = _typed(where, "teacher", table["teacher"], str)
+        # a folder, relative to the task file like all others; or else a name on the hub
+        if (path.parent / teacher).is_dir():
+            teacher = str(path.parent / teacher)
     # both raise an error for a value that can't be used
     with error_prefix(where):
         parse_gap(gap)
@@ -205,10 +211,15 @@ def _read_shop(path: Path, name: str, table: Mapping[str, Any]) -> Shop:
         EventColumns(**{role: columns[role] for role in event_roles if role in columns}),
         CatalogueColumns(**{role: columns[role] for role in catalogue_roles if role in columns}),
         time_unit=time_unit,
+        teacher=teacher,
     )
     # a mistake in a column's name shows now, not when pre-training starts
     _check_columns(where, "events", events, asdict(shop.event_columns).values())
-    _check_columns(where, "products", products, asdict(shop.catalogue_columns).values())
+    names = [shop.catalogue_columns.product, shop.catalogue_columns.title]
+    # products may have no categories, unless their column is named
+    if "category" in columns:
+        names.append(columns["category"])
+    _check_columns(where, "products", products, names)
     return shop
 
 

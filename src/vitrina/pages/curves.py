@@ -19,7 +19,7 @@ _DASHES: tuple[tuple[float, ...], ...] = (
     (1, 1.2),
     (5, 1.2, 1, 1.2),
 )
-_AXIS_NAMES = {"auc": "AUC ROC", "r2": "R²"}
+_AXIS_NAMES = {"auc": "AUC ROC", "average_precision": "average precision", "r2": "R²"}
 _LOWEST_R2 = -0.5
 _OTHER_COLOURS = len(COLOURS) - 1  # the first colour is for the main model
 
@@ -70,7 +70,8 @@ def panels_html(curves: pl.DataFrame, styles: Mapping[str, Style], label: str) -
     Parameters
     ----------
     curves : DataFrame
-        Columns panel, model, size, metric ("auc" or "r2"), mean and std (may be null).
+        Columns panel, model, size, metric ("auc", "average_precision" or "r2"), mean and std (may
+        be null).
     styles : mapping of str to Style
         Styles of the models, from `styles_of`.
     label : str

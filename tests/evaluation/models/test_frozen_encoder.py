@@ -14,6 +14,7 @@ from sklearn.linear_model import Ridge
 from vitrina.classification.classifier import TitleClassifier
 from vitrina.classification.linear import DEFAULT_PARAMS, LinearParams, stack_features
 from vitrina.classification.tfidf import HashedTfidf
+from vitrina.data.catalogue import Catalogue
 from vitrina.encoder.title_encoder import TitleEncoder, unit_length
 from vitrina.encoder.weights import EncoderWeights, initial_weights
 from vitrina.errors import InputError, MissingExtraError
@@ -22,6 +23,7 @@ from vitrina.evaluation.protocol import split_titles
 from vitrina.evaluation.shop import Shop
 from vitrina.evaluation.task import Task
 from vitrina.hashing import content_key
+from vitrina.text.normalize import Normalizer
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +84,7 @@ def test_scores_are_those_of_the_classifier(
         assert classifier.tfidf_ is not None
         assert fitted.settings == classifier.best_params_._asdict()
         assert (classifier.best_params_ == DEFAULT_PARAMS) == (size < 300)
-        arrays = [classifier.coef_, classifier.intercept_, *classifier.tfidf_]
+        arrays: list[Any] = [classifier.coef_, classifier.intercept_, *classifier.tfidf_]
     else:
         assert fitted.settings == {}
         arrays = [classifier.coef_, classifier.intercept_]
@@ -189,6 +191,80 @@ def test_settings_identify_the_cells(
     assert key(replace(pretrained, name="theirs", folder=tmp_path)) == key(pretrained)
     assert key(replace(pretrained, changes={"seed": 0})) == key(pretrained)
     assert key(replace(given, saved=tmp_path / "copy")) == key(given)
+
+
+def without_categories(shop: Shop, folder: Path) -> Shop:
+    """A copy of the shop whose catalogue has no categories."""
+    products = pl.read_csv(shop.products[0]).drop("category")
+    products.write_csv(folder / "products.csv")
+    return replace(shop, products=(folder / "products.csv",))
+
+
+def test_a_shop_without_categories_is_trained_on_pairs_alone(
+    shop: Shop, task: Task, tmp_path: Path, small_sizes: dict[str, int]
+) -> None:
+    pytest.importorskip("torch")
+    bare = without_categories(shop, tmp_path)
+    at_home = replace(task, sessions="shop")
+    model = FrozenEncoder(
+        name="ours", folder=tmp_path, shops={"shop": bare}, changes=small_sizes, max_sessions=50
+    )
+    assert model.suits(at_home)
+    model.prepare([at_home], quiet=True)
+    training = TitleEncoder.load(model.encoder_of(at_home)).weights.training
+    assert training["settings"]["alpha"] == 1
+    # its α can't be studied
+    study = replace(model, changes={**small_sizes, "alpha": 0.5})
+    assert not study.suits(at_home)
+    assert replace(study, shops={"shop": shop}).suits(at_home)
+
+
+def test_seen_titles_are_known_by_the_catalogue(
+    shop: Shop, task: Task, encoder: TitleEncoder, tmp_path: Path
+) -> None:
+    """The catalogue has every 25th of the task's titles, some of them as test titles."""
+    at_home = replace(task, sessions="shop")
+    titles = shop.full_catalogue().titles.to_list()
+    test = set(task.titles_of(task.test))
+    share = len(test & set(titles)) / len(test)
+    assert 0 < share < 0.1
+    pretrained = FrozenEncoder(name="ours", shops={"shop": shop})
+    assert pretrained.share_seen(at_home) == pytest.approx(share)
+    held_out = replace(shop, held_out=frozenset(Normalizer("en")(sorted(test))))
+    assert replace(pretrained, shops={"shop": held_out}).share_seen(at_home) == 0
+
+    # a saved encoder has the counts of its catalogue
+    def with_record(name: str, catalogue: Catalogue) -> FrozenEncoder:
+        weights = encoder.weights
+        arrays = (weights.embeddings, weights.filters, weights.bias)
+        record = {"catalogue": catalogue.counts}
+        TitleEncoder(EncoderWeights(*arrays, weights.tokenizer, record)).save(tmp_path / name)
+        return FrozenEncoder(name=name, saved=tmp_path / name, shops={"shop": held_out})
+
+    whole = with_record("whole", shop.full_catalogue())
+    assert whole.share_seen(task) == pytest.approx(share)
+    assert with_record("earlier", held_out.catalogue()).share_seen(task) == 0
+    other = with_record("other", shop.full_catalogue().without_titles(titles[:1]))
+    assert other.share_seen(task) is None
+
+
+def test_the_teacher_of_the_shop(shop: Shop, task: Task, tiny_bert: Path, tmp_path: Path) -> None:
+    pytest.importorskip("sentence_transformers")
+    at_home = replace(task, sessions="shop")
+    taught = replace(shop, teacher=str(tiny_bert))
+    model = FrozenEncoder(name="ours", folder=tmp_path, shops={"shop": taught}, use_teacher=True)
+    model.check()
+    assert model.packages == ("torch", "sentence_transformers")
+    alone = replace(model, use_teacher=False)
+    assert alone.packages == ("torch",)
+    assert alone.encoder_of(at_home) != model.encoder_of(at_home)
+    assert alone.settings() != model.settings()
+    # without a teacher, there is no difference
+    untaught = replace(model, shops={"shop": shop})
+    assert untaught.encoder_of(at_home) == alone.encoder_of(at_home)
+    nowhere = replace(model, shops={"shop": replace(shop, teacher=str(tmp_path / "nowhere"))})
+    with pytest.raises(InputError, match=r"^\[sessions.shop\]: `teacher` is '.*nowhere'"):
+        nowhere.check()
 
 
 def test_check_finds_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

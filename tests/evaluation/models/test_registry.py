@@ -7,27 +7,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.errors import InputError, MissingExtraError
 from vitrina.evaluation.models.bag_of_words import BagOfWords
+from vitrina.evaluation.models.builder import build, default_names
 from vitrina.evaluation.models.frozen_encoder import FrozenEncoder
 from vitrina.evaluation.models.lsa import LSA
 from vitrina.evaluation.models.prod2vec import MetaProd2Vec, Prod2Vec
-from vitrina.evaluation.models.registry import (
-    MODELS,
-    ModelContext,
-    build,
-    default_names,
-    describe_baselines,
-)
+from vitrina.evaluation.models.registry import MODELS, ModelContext, describe_baselines
 from vitrina.evaluation.models.text_cnn import TextCNN
 from vitrina.evaluation.models.transformer import Transformer
 from vitrina.evaluation.shop import Shop
+from vitrina.evaluation.task import Task
 
-SESSIONS_ONLY = ["encoder", "paper", "simclr", "prod2vec", "meta-prod2vec"]
+SESSIONS_ONLY = ["encoder", "paper", "simclr", "encoder-of", "prod2vec", "meta-prod2vec"]
 SESSIONS_OR_ENCODER = ["encoder-alone", "random"]
 COUNTING = ["bag-of-words", "tf-idf", "tf-idf-ngrams", "lsa"]
 NEITHER = [*COUNTING, "fasttext", "fasttext-autotune", "text-cnn"]
@@ -87,7 +84,7 @@ def test_the_help_lists_every_baseline_without_loading_heavy_packages() -> None:
 
 def test_every_name_is_known_and_says_what_it_needs() -> None:
     assert list(MODELS) == [
-        *("encoder", "encoder-alone", "paper", "random", "simclr"),
+        *("encoder", "encoder-alone", "paper", "random", "simclr", "encoder-of"),
         *NEITHER,
         *("prod2vec", "meta-prod2vec"),
         *MODEL_FROM_ELSEWHERE,
@@ -98,10 +95,11 @@ def test_every_name_is_known_and_says_what_it_needs() -> None:
     assert [name for name in needs if needs[name] == "without a saved encoder"] == [
         *SESSIONS_OR_ENCODER
     ]
-    takes = {name: entry.takes_model for name, entry in MODELS.items()}
-    assert [name for name in takes if takes[name] != "none"] == MODEL_FROM_ELSEWHERE
-    required = [name for name in takes if takes[name] == "required"]
+    takes = {name: entry.takes for name, entry in MODELS.items()}
+    assert [name for name in takes if "model" in takes[name]] == MODEL_FROM_ELSEWHERE
+    required = [name for name in takes if takes[name] == "model"]
     assert required == ["model2vec", "model2vec-words", "setfit"]
+    assert [name for name in takes if takes[name] == "sessions"] == ["encoder-of"]
 
 
 def test_models_come_in_the_order_of_their_names(with_shop: ModelContext) -> None:
@@ -151,10 +149,11 @@ def test_quick_models_are_small(tmp_path: Path, shop: Shop) -> None:
 
 def test_which_models_learn_from_vectors_alone(tmp_path: Path, shop: Shop) -> None:
     context = ModelContext(tmp_path, {"shop": shop})
-    models = {name: entry.factory(context, "some/model") for name, entry in MODELS.items()}
+    sources = dict.fromkeys(MODELS, "some/model") | {"encoder-of": "shop"}
+    models = {name: entry.factory(context, sources[name]) for name, entry in MODELS.items()}
     assert [name for name, model in models.items() if model.vectors_alone] == [
-        *("encoder-alone", "paper", "random", "simclr", "lsa", "prod2vec", "meta-prod2vec"),
-        *("transformer", "transformer-mean", "model2vec"),
+        *("encoder-alone", "paper", "random", "simclr", "encoder-of", "lsa"),
+        *("prod2vec", "meta-prod2vec", "transformer", "transformer-mean", "model2vec"),
     ]
 
 
@@ -237,6 +236,28 @@ def test_sessions_are_needed(context: ModelContext, saved: Path, name: str) -> N
             build(given, [name])
 
 
+def test_the_encoder_of_one_shop_serves_all_tasks(with_shop: ModelContext) -> None:
+    pytest.importorskip("torch")
+    (model,) = build(with_shop, ["encoder-of:shop"])
+    assert isinstance(model, FrozenEncoder)
+    assert (model.name, model.shop, model.use_words) == ("encoder of shop", "shop", False)
+    titles = [f"title {i}" for i in range(9)]
+    rows = np.arange(3)
+    labels = np.arange(9) % 2 == 0
+    own = Task("own", "binary", titles, labels, rows, rows + 3, rows + 6, sessions="shop")
+    other = replace(own, sessions="")
+    assert model.suits(other)
+    (alone,) = build(with_shop, ["encoder-alone"])
+    assert isinstance(alone, FrozenEncoder)
+    assert not alone.suits(other)
+    # the encoder is the same; it isn't trained twice
+    assert model.encoder_of(other) == model.encoder_of(own) == alone.encoder_of(own)
+    with pytest.raises(InputError, match=r"encoder-of:x needs sessions .* the task file has shop"):
+        build(with_shop, ["encoder-of:x"])
+    with pytest.raises(InputError, match="encoder-of needs a name; write encoder-of:NAME"):
+        build(with_shop, ["encoder-of"])
+
+
 def test_a_missing_model_is_named(context: ModelContext, tmp_path: Path) -> None:
     given = ModelContext(context.folder, {}, tmp_path / "nowhere")
     with pytest.raises(InputError, match="nowhere: no such folder"):
@@ -258,7 +279,7 @@ def test_defaults_are_all_that_can_run(
 ) -> None:
     for package in ("torch", "fasttext"):
         pytest.importorskip(package)
-    everything = [name for name in MODELS if name not in MODEL_FROM_ELSEWHERE]
+    everything = [name for name in MODELS if name not in (*MODEL_FROM_ELSEWHERE, "encoder-of")]
     assert default_names(with_shop) == (everything, [])
     assert default_names(context) == (NEITHER, [])
     # a saved encoder is compared in place of the baseline "encoder"

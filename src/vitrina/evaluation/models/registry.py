@@ -6,10 +6,8 @@ without loading scikit-learn, numba or torch.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from importlib.util import find_spec
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -51,7 +49,13 @@ class ModelContext:
     quick: bool = False
 
     def encoder_model(
-        self, name: str, *, untrained: bool = False, use_words: bool = False, **changes: Any
+        self,
+        name: str,
+        *,
+        use_teacher: bool = False,
+        untrained: bool = False,
+        use_words: bool = False,
+        **changes: Any,
     ) -> FrozenEncoder:
         """Build a model whose encoder is pre-trained on each task's sessions.
 
@@ -59,6 +63,8 @@ class ModelContext:
         ----------
         name : str
             Name of the model in tables.
+        use_teacher : bool, default False
+            Learn from the teacher of a shop, if it has one.
         untrained : bool, default False
             Keep the encoder's initial weights.
         use_words : bool, default False
@@ -78,6 +84,7 @@ class ModelContext:
             folder=self.folder,
             shops=self.shops,
             changes={"seed": self.seed, **changes},
+            use_teacher=use_teacher,
             untrained=untrained,
             use_words=use_words,
             max_sessions=2_000 if self.quick else None,
@@ -93,11 +100,12 @@ class ModelEntry:
     name : str
         Name on the command line.
     factory : callable
-        Builds the model from a context and MODEL, the text after the name's colon ("" if none).
+        Builds the model from a context and the text after the name's colon ("" if none).
     description : str
         One line for the command's help.
-    takes_model : {"none", "optional", "required"}
-        Whether MODEL, a folder or a name on the Hugging Face hub, may or must be given.
+    takes : {"nothing", "model or nothing", "model", "sessions"}
+        What follows the name's colon: MODEL, a folder or a name on the Hugging Face hub, or
+        SESSIONS, a name of sessions in the task file.
     needs_sessions : {"always", "without a saved encoder", "never"}
         When the baseline can only run on tasks that have sessions.
     """
@@ -105,14 +113,19 @@ class ModelEntry:
     name: str
     factory: Factory
     description: str
-    takes_model: Literal["none", "optional", "required"] = "none"
+    takes: Literal["nothing", "model or nothing", "model", "sessions"] = "nothing"
     needs_sessions: Literal["always", "without a saved encoder", "never"] = "never"
 
     @property
     def usage(self) -> str:
-        """How the name is written: NAME, NAME[:MODEL] or NAME:MODEL."""
-        suffix = {"none": "", "optional": "[:MODEL]", "required": ":MODEL"}
-        return self.name + suffix[self.takes_model]
+        """How the name is written: NAME, NAME[:MODEL], NAME:MODEL or NAME:SESSIONS."""
+        suffix = {
+            "nothing": "",
+            "model or nothing": "[:MODEL]",
+            "model": ":MODEL",
+            "sessions": ":SESSIONS",
+        }
+        return self.name + suffix[self.takes]
 
     def lacks_sessions(self, context: ModelContext) -> bool:
         """Whether this baseline needs sessions that `context` does not have."""
@@ -122,15 +135,25 @@ class ModelEntry:
 
 
 def _encoder(context: ModelContext, source: str) -> Model:
-    return context.encoder_model("encoder", use_words=True)
+    return context.encoder_model("encoder", use_teacher=True, use_words=True)
 
 
 def _encoder_alone(context: ModelContext, source: str) -> Model:
     from vitrina.evaluation.models.frozen_encoder import FrozenEncoder
 
     if context.encoder is None:
-        return context.encoder_model("encoder alone")
+        return context.encoder_model("encoder alone", use_teacher=True)
     return FrozenEncoder(name="encoder alone", folder=context.folder, saved=context.encoder)
+
+
+def _encoder_of(context: ModelContext, source: str) -> Model:
+    if source not in context.shops:
+        raise InputError(
+            f"`baselines`: encoder-of:{source} needs sessions of that name; the task file has "
+            f"{', '.join(context.shops)}"
+        )
+    model = context.encoder_model(f"encoder of {source}", use_teacher=True)
+    return replace(model, shop=source)
 
 
 def _paper(context: ModelContext, source: str) -> Model:
@@ -299,6 +322,13 @@ _ENTRIES = (
         "an encoder pre-trained by SimCLR, without words",
         needs_sessions="always",
     ),
+    ModelEntry(
+        "encoder-of",
+        _encoder_of,
+        "encoder-alone, pre-trained on one shop's sessions for the tasks of all shops",
+        takes="sessions",
+        needs_sessions="always",
+    ),
     ModelEntry("bag-of-words", _bag_of_words, "a linear model on word counts"),
     ModelEntry("tf-idf", _tfidf, "a linear model on TF-IDF features of words"),
     ModelEntry(
@@ -332,43 +362,43 @@ _ENTRIES = (
         "transformer",
         _transformer,
         "a frozen transformer's [CLS] vectors, BETO's by default",
-        takes_model="optional",
+        takes="model or nothing",
     ),
     ModelEntry(
         "transformer-mean",
         _transformer_mean,
         "the mean of a frozen transformer's token vectors, BETO's by default",
-        takes_model="optional",
+        takes="model or nothing",
     ),
     ModelEntry(
         "transformer-words",
         _transformer_words,
         "transformer, with the titles' words",
-        takes_model="optional",
+        takes="model or nothing",
     ),
     ModelEntry(
         "transformer-mean-words",
         _transformer_mean_words,
         "transformer-mean, with the titles' words",
-        takes_model="optional",
+        takes="model or nothing",
     ),
     ModelEntry(
         "model2vec",
         _model2vec,
         "the static embeddings of a model2vec model",
-        takes_model="required",
+        takes="model",
     ),
     ModelEntry(
         "model2vec-words",
         _model2vec_words,
         "model2vec, with the titles' words",
-        takes_model="required",
+        takes="model",
     ),
     ModelEntry(
         "setfit",
         _setfit,
         "a sentence transformer, fine-tuned on each task by SetFit",
-        takes_model="required",
+        takes="model",
     ),
 )
 
@@ -383,140 +413,3 @@ text-cnn[seeds_above=5], setfit[max_subsamples=1]:MODEL.
 def describe_baselines() -> str:
     """List all baselines for the command's help, one Markdown bullet each."""
     return "\n".join(f"- {entry.usage}: {entry.description}" for entry in MODELS.values())
-
-
-def build(context: ModelContext, names: Sequence[str]) -> list[Model]:
-    """Build the named baselines and check that they can run.
-
-    Parameters
-    ----------
-    context : ModelContext
-    names : sequence of str
-        Each is NAME, NAME[option=value,...], NAME:MODEL or NAME[option=value,...]:MODEL.
-
-    Returns
-    -------
-    list of Model
-        The models, in the order of `names`.
-
-    Raises
-    ------
-    InputError
-        If a name is unknown, malformed or repeated, an option does not exist or has a wrong value,
-        a baseline lacks its MODEL or its sessions, or a model cannot be read.
-    MissingExtraError
-        If a package that a baseline needs is not installed.
-    """
-    models: dict[str, Model] = {}
-    for given in names:
-        name, options, source = _parse(given)
-        entry = _checked_entry(context, name, source)
-        model = _with_options(name, entry.factory(context, source), options)
-        model.check()
-        if model.name in models:
-            raise InputError(f"`baselines`: {model.name} is given twice; name it once")
-        models[model.name] = model
-    return list(models.values())
-
-
-def _parse(given: str) -> tuple[str, dict[str, str], str]:
-    """Split NAME[option=value,...]:MODEL into name, options and MODEL."""
-    malformed = InputError(
-        f"`baselines`: '{given}' should look like NAME, NAME[option=value,...] or NAME:MODEL"
-    )
-    # the name ends at the first bracket or colon; MODEL may hold both
-    match = re.fullmatch(r"([^\[:]*)(?:\[([^\]]*)\])?(?::(.*))?", given)
-    if match is None:
-        raise malformed
-    name, in_brackets, source = match.groups(default="")
-    options = {}
-    for option in in_brackets.split(","):
-        if not option:
-            continue
-        key, _, value = option.partition("=")
-        if not value:
-            raise malformed
-        options[key.strip()] = value.strip()
-    return name, options, source
-
-
-def _checked_entry(context: ModelContext, name: str, source: str) -> ModelEntry:
-    """Look up a baseline and check that it has what it needs: MODEL, sessions."""
-    if name not in MODELS:
-        raise InputError(f"`baselines`: '{name}' is unknown; the names are {', '.join(MODELS)}")
-    entry = MODELS[name]
-    if source and entry.takes_model == "none":
-        raise InputError(f"`baselines`: {name} takes nothing after a colon; write {name}")
-    if not source and entry.takes_model == "required":
-        raise InputError(
-            f"`baselines`: {name} needs a model; write {name}:MODEL, where MODEL is a folder or a "
-            "name on the hub"
-        )
-    if entry.lacks_sessions(context):
-        raise InputError(
-            f"`baselines`: {name} needs sessions; add [sessions.NAME] to the task file and "
-            'sessions = "NAME" to its tasks'
-        )
-    return entry
-
-
-def _with_options(name: str, model: Model, options: Mapping[str, str]) -> Model:
-    """Return the model with the numbers changed that the options name."""
-    numbers: dict[str, Any] = {}
-    for field in fields(model):
-        value = getattr(model, field.name)
-        # max_subsamples is None by default; a bool is a choice, not a number
-        if field.name == "max_subsamples" or type(value) in (int, float):
-            numbers[field.name] = value
-
-    # an option is read as the kind of number that it replaces
-    changes: dict[str, Any] = {}
-    for option, text in options.items():
-        if option not in numbers:
-            raise InputError(
-                f"`baselines`: {name} has no option '{option}'; it has {', '.join(numbers)}"
-            )
-        whole = not isinstance(numbers[option], float)
-        try:
-            number = int(text) if whole else float(text)
-        except ValueError:
-            number = -1
-        if number < 0 or (number == 0 and whole):
-            expected = "a whole number above 0" if whole else "a number, 0 or more"
-            raise InputError(f"`baselines`: {name}[{option}={text}] should be {expected}")
-        changes[option] = number
-    return replace(model, **changes)
-
-
-def default_names(context: ModelContext) -> tuple[list[str], list[str]]:
-    """Choose the baselines that run where none are named.
-
-    These are all that need no MODEL, whose sessions are available and whose packages are installed.
-
-    Parameters
-    ----------
-    context : ModelContext
-
-    Returns
-    -------
-    names : list of str
-        The baselines to run.
-    lacking : list of str
-        Baselines that were left out because a package is not installed.
-    """
-    names: list[str] = []
-    lacking: list[str] = []
-    for entry in MODELS.values():
-        if entry.takes_model != "none" or entry.lacks_sessions(context):
-            continue
-        # a saved encoder is itself a model of the comparison, with words: it takes this one's place
-        if entry.name == "encoder" and context.encoder is not None:
-            continue
-        # the packages depend on the context: a saved encoder needs no torch
-        packages = entry.factory(context, "").packages
-        installed = all(find_spec(package) is not None for package in packages)
-        if installed:
-            names.append(entry.name)
-        else:
-            lacking.append(entry.name)
-    return names, lacking

@@ -28,6 +28,7 @@ from vitrina.evaluation.models.transformer import (
 )
 from vitrina.evaluation.task import Task
 from vitrina.metrics import Kind
+from vitrina.pretraining.openmp import sleeping_openmp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,8 @@ class SetFit(Model):
     def fit(self, task: Task, rows: Rows, seed: int) -> Fitted:
         """Fine-tune the transformer and fit the classifier; `seed` orders the pairs."""
         self.check()
-        import torch
+        with sleeping_openmp():
+            import torch
 
         from vitrina.pretraining.torch_speed import faster_torch
 

@@ -17,6 +17,7 @@ from vitrina.evaluation.model import Fitted, Model
 from vitrina.evaluation.task import Task
 from vitrina.files import atomic_path
 from vitrina.metrics import PRIMARY, Kind, metrics
+from vitrina.pretraining.openmp import sleeping_openmp
 from vitrina.progress import Progress
 from vitrina.ragged import Ragged
 from vitrina.text.normalize import Normalizer
@@ -102,7 +103,8 @@ class TextCNN(Model):
         rows early stopping uses.
         """
         self.check()
-        import torch
+        with sleeping_openmp():
+            import torch
 
         from vitrina.pretraining.torch_speed import faster_torch
 

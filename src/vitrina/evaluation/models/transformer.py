@@ -17,6 +17,7 @@ import numpy as np
 from vitrina.errors import InputError
 from vitrina.evaluation.models.stored_vectors import Encode, StoredVectorsModel, Vectors
 from vitrina.files import file_digest
+from vitrina.pretraining.openmp import sleeping_openmp
 
 BETO = "dccuchile/bert-base-spanish-wwm-uncased"
 """Name of the paper's Spanish BERT on the Hugging Face hub (paper A.2)."""
@@ -90,7 +91,8 @@ class Transformer(_Pretrained):
 
     def open(self) -> tuple[Encode, int]:
         self.check()
-        import torch
+        with sleeping_openmp():
+            import torch
         from transformers import AutoModel, AutoTokenizer
 
         from vitrina.pretraining.torch_speed import faster_torch
