@@ -46,6 +46,29 @@ PARTS: Changes = MappingProxyType(
         "no pieces left out": {"token_dropout": 0.0},
     }
 )
+# Online Retail has too few titles for 10,000 labels.
+SMALL_SAMPLES = {100: 5, 1_000: 5}
+EPOCHS: Changes = MappingProxyType(
+    {
+        "epochs planned by the data": {},
+        "one epoch": {"epochs": 1},
+        "two epochs": {"epochs": 2},
+        "16 epochs": {"epochs": 16},
+    }
+)
+# The paper's preset with as many pairs as the paper saw: 12.4 million, 4,096 in a step.
+LONG_PAPER: Mapping[str, Any] = {"preset": "paper", "epochs": 6, "max_steps": 3_033}
+PAPER: Changes = MappingProxyType(
+    {
+        **{
+            f"the paper's preset, α = {alpha:g}": {"alpha": alpha}
+            for alpha in (0, 0.1, 0.5, 0.9, 1)
+        },
+        "α = 0.9, embeddings N(0, 0.05²)": {"embedding_std": 0.05},
+        "α = 0.9, a learning rate of 0.45": {"learning_rate": 0.45},
+        "α = 0.9, AdamW": {"optimizer": "adamw", "learning_rate": 3e-3},
+    }
+)
 
 
 def main(out: Path) -> None:
@@ -60,11 +83,22 @@ def main(out: Path) -> None:
     table(contexts, ebay, RECIPE)
     table(contexts, [replace(task, sessions="open-ecommerce") for task in ebay], RECIPE)
     table(contexts, tasks_of["open-ecommerce"], PARTS)
+    table(contexts, tasks_of["online-retail"], EPOCHS, SMALL_SAMPLES)
+    paper = {name: {**LONG_PAPER, **changes} for name, changes in PAPER.items()}
+    table(contexts, tasks_of["complete-journey"], paper)
 
 
-def table(contexts: Sequence[ModelContext], tasks: Sequence[Task], changes: Changes) -> None:
-    """Print the mean AUC over the tasks: its mean and standard deviation over the seeds."""
-    columns = [f"{kind}, {size:,}" for kind in ("alone", "with words") for size in SAMPLES]
+def table(
+    contexts: Sequence[ModelContext],
+    tasks: Sequence[Task],
+    changes: Changes,
+    samples: Mapping[int, int] = SAMPLES,
+) -> None:
+    """Print the mean AUC over the tasks: its mean and standard deviation over the seeds.
+
+    `samples` holds the number of subsamples by size.
+    """
+    columns = [f"{kind}, {size:,}" for kind in ("alone", "with words") for size in samples]
     print(f"\n| {len(tasks)} tasks | {' | '.join(columns)} | minutes |")
     print("|---" * (len(columns) + 2) + "|")
     for change, settings in changes.items():
@@ -74,9 +108,9 @@ def table(contexts: Sequence[ModelContext], tasks: Sequence[Task], changes: Chan
             for context in contexts
         ]
         results = []
-        for size, samples in SAMPLES.items():
+        for size, repeats in samples.items():
             runner = CellRunner(
-                contexts[0].folder, tasks, [size], samples, 0, default_threads(), False
+                contexts[0].folder, tasks, [size], repeats, 0, default_threads(), False
             )
             results.append(runner.run([*alone, *words], "validation"))
 
@@ -86,7 +120,7 @@ def table(contexts: Sequence[ModelContext], tasks: Sequence[Task], changes: Chan
         means = means.group_by("model", "size").agg(pl.col("value").mean())
         figures = []
         for models in (alone, words):
-            for size in SAMPLES:
+            for size in samples:
                 names = [model.name for model in models]
                 seeds = means.filter(pl.col("model").is_in(names), size=size)["value"].to_numpy()
                 figures.append(f"{seeds.mean():.3f} ± {seeds.std(ddof=1):.3f}")

@@ -15,9 +15,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench import catalogues, fresh_process, record
-from vitrina import Normalizer, TitleEncoder, TitleTokenizer
-from vitrina.encoder.weights import initial_weights
+from bench import catalogues, fresh_process, record, untrained_weights
+from vitrina import TitleEncoder
 
 ROWS = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
 
@@ -36,8 +35,7 @@ def main() -> None:
     titles = [title for some in catalogues().values() for title in some]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        tokenizer = TitleTokenizer.train(titles[:100_000], Normalizer("en"))
-        TitleEncoder(initial_weights(tokenizer)).save(folder / "encoder")
+        TitleEncoder(untrained_weights(titles)).save(folder / "encoder")
         table = pa.table({"product_id": range(len(titles)), "title": titles})
         with pq.ParquetWriter(folder / "catalogue.parquet", table.schema) as writer:
             for start in range(0, ROWS, len(titles)):

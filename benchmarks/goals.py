@@ -31,7 +31,7 @@ from vitrina.evaluation.statistics import MEAN, differences, labels_saved, name_
 OURS = "encoder"
 ALONE = "encoder alone"
 # variants of the encoder are not baselines
-VARIANTS = ("paper preset", "random encoder", "SimCLR encoder")
+VARIANTS = ("paper preset", "random encoder", "SimCLR encoder", "encoder of open-ecommerce")
 NGRAMS = "TF-IDF of n-grams"
 SIZES = (100, 500, 1_000, 5_000, 10_000)
 PRODUCT_VECTORS = ("Prod2Vec + KNN", "Meta-Prod2Vec + KNN")

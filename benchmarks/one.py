@@ -12,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import catalogues, fresh_process, record
-from vitrina import Normalizer, TitleEncoder, TitleTokenizer
-from vitrina.encoder.weights import initial_weights
+from bench import catalogues, fresh_process, record, untrained_weights
+from vitrina import TitleEncoder
 
 FIRST = """
 import sys
@@ -26,9 +25,7 @@ encoder.transform(["a title of its own"])
 
 def main() -> None:
     source, titles = next(iter(catalogues().items()))
-    encoder = TitleEncoder(
-        initial_weights(TitleTokenizer.train(titles[:100_000], Normalizer("en")))
-    )
+    encoder = TitleEncoder(untrained_weights(titles))
     with tempfile.TemporaryDirectory() as folder:
         encoder.save(Path(folder) / "encoder")
         encoder = TitleEncoder.load(Path(folder) / "encoder")

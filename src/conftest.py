@@ -30,7 +30,8 @@ def example_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     pl.DataFrame({"title": TITLES}).write_csv(folder / "products.csv")
     tokenizer = TitleTokenizer.train(TITLES, Normalizer("en"), vocab_size=60)
-    # 4 widths of 128 filters give the 512 dimensions that the docstrings show
+    # 4 widths of 128 filters and a lexical part give the 1,024 dimensions that the docstrings show
+    tokenizer = tokenizer.with_word_vectors(TITLES, 512)
     TitleEncoder(initial_weights(tokenizer, dim=16)).save(folder / "encoder")
     return folder
 

@@ -9,7 +9,7 @@ import pytest
 
 from vitrina.data.sources import completejourney_tables
 from vitrina.encoder.title_encoder import TitleEncoder
-from vitrina.encoder.weights import initial_weights
+from vitrina.encoder.weights import EncoderWeights, initial_weights
 from vitrina.text.normalize import Normalizer
 from vitrina.text.tokenizer import TitleTokenizer
 
@@ -52,9 +52,24 @@ def encoder(tokenizer: TitleTokenizer) -> TitleEncoder:
 
 
 @pytest.fixture(scope="session")
+def lexical_encoder(encoder: TitleEncoder, grocery_titles: list[str]) -> TitleEncoder:
+    """The same encoder with a lexical part of 24 dimensions."""
+    plain = encoder.weights
+    tokenizer = plain.tokenizer.with_word_vectors(grocery_titles, 24)
+    return TitleEncoder(EncoderWeights(plain.embeddings, plain.filters, plain.bias, tokenizer))
+
+
+@pytest.fixture(scope="session")
 def small_sizes() -> dict[str, int]:
     """Settings of networks that train in a second."""
-    return {"vocab_size": 300, "dim": 16, "filters": 4, "hidden": 24, "projection": 8}
+    return {
+        "vocab_size": 300,
+        "dim": 16,
+        "filters": 4,
+        "lexical_dim": 8,
+        "hidden": 24,
+        "projection": 8,
+    }
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import polars as pl
 import pytest
 
 from vitrina._version import __version__
+from vitrina.classification.regressor import TitleRegressor
 from vitrina.cli import app, main
 from vitrina.cli.entry import _name_options
 from vitrina.data.sources import SOURCES
@@ -80,7 +82,7 @@ def test_from_events_to_predictions(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == ""
     vectors = pl.read_parquet("vectors.parquet")
     assert vectors.columns == ["product_id", "title", "category", "vector"]
-    assert vectors["vector"].dtype == pl.Array(pl.Float32, 16)
+    assert vectors["vector"].dtype == pl.Array(pl.Float32, 24)  # 16 contextual, 8 lexical
     expected = TitleEncoder.load("encoder").transform(vectors["title"])
     np.testing.assert_array_equal(vectors["vector"].to_numpy(), expected)
 
@@ -91,6 +93,11 @@ def test_from_events_to_predictions(capsys: pytest.CaptureFixture[str]) -> None:
     scores = pl.read_parquet("scores.parquet")
     assert scores.columns[-3:] == ["prediction", "probability_false", "probability_true"]
     assert len(scores) == 200
+    assert run("classify", "explain", "classifier", "MILK 12 OZ", "--", "-5 oz") == 0
+    explained = capsys.readouterr().out
+    assert "MILK 12 OZ: true" in explained
+    assert "-5 oz: " in explained
+    assert "(intercept)" in explained
     assert run("similar", "encoder", "products.csv", vectors["title"][7], "-k", "3") == 0
     assert vectors["title"][7] in capsys.readouterr().out
     odd = "Zapatillas [nike] [/x] talla 42"  # not markup of ours
@@ -100,6 +107,31 @@ def test_from_events_to_predictions(capsys: pytest.CaptureFixture[str]) -> None:
     for folder in ("encoder", "classifier"):
         assert run("inspect", folder) == 0
         assert "data digest" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("saved")
+def test_from_numbers_to_predictions(capsys: pytest.CaptureFixture[str]) -> None:
+    products = pl.read_csv("products.csv")
+    rng = np.random.default_rng(0)
+    sizes = np.exp(3 * rng.normal(size=200))
+    products.with_columns(size=pl.Series(sizes)).write_csv("sizes.csv")
+    fit = ("regress", "fit", "encoder", "sizes.csv", "--label", "size", "--out", "regressor")
+    assert run(*fit, "--quiet") == 0
+    shown = capsys.readouterr()
+    assert "5-fold R²" in shown.out
+    assert shown.err.startswith("warning: the numbers in 'size' are all above 0")
+    assert run("regress", "predict", "regressor", "products.csv", "--out", "sizes.parquet") == 0
+    found = pl.read_parquet("sizes.parquet")
+    expected = TitleRegressor.load("regressor").predict(products["title"])
+    np.testing.assert_array_equal(found["prediction"], expected)
+
+    assert run("regress", "explain", "regressor", "--input", "products.csv") == 0
+    shown = capsys.readouterr()
+    assert all(f"{title}: " in shown.out for title in products["title"][:3])
+    line = mistake(capsys, "regress", "explain", "regressor")
+    assert "give either TITLES or --input" in line
+    assert "TITLES" in mistake(capsys, "regress", "explain", "regressor", "a", "--input", "a.csv")
+    assert "regressor" in mistake(capsys, "classify", "explain", "regressor", "milk")
 
 
 def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -172,6 +204,7 @@ def test_mistakes_with_an_encoder(capsys: pytest.CaptureFixture[str]) -> None:
     pl.read_csv("labels.csv").with_columns(ounces=pl.lit(1)).write_csv("same.csv")
     assert "classes" in mistake(capsys, *fit[:3], "same.csv", *fit[4:], "ounces")
     assert "encoder" in mistake(capsys, "classify", "predict", *embed[1:3], "--out", "scores")
+    assert "no number in row 0" in mistake(capsys, "regress", *fit[1:], "ounces")
     assert "Unknown option" in mistake(capsys, *embed, "--bogus")
     assert "--out" in mistake(capsys, *embed[:3])
     assert "-k" in mistake(capsys, "similar", "encoder", "products.csv", "milk", "-k", "many")
@@ -307,3 +340,24 @@ def test_a_stopped_command_says_how_to_go_on(signal_name: str) -> None:
     assert message.startswith("vitrina: stopped and saved at step 1 ")
     assert "--resume" in message
     assert not Path("encoder").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
+@pytest.mark.usefixtures("saved")
+def test_too_little_memory_is_one_line() -> None:
+    """30 MiB are not enough for the tokenizer's store of words."""
+    program = (
+        "import resource\n"
+        "from pathlib import Path\n"
+        "from vitrina.cli import main\n"
+        "from vitrina.encoder.embed import TitleEncoder\n"
+        "TitleEncoder.load('encoder')  # imports what the command needs\n"
+        "pages = int(Path('/proc/self/statm').read_text().split()[0])\n"
+        "limit = pages * resource.getpagesize() + 30 * 2**20\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
+        "main(['embed', 'encoder', 'products.csv', '--out', 'vectors.parquet'])\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ran.returncode == 2, ran.stderr
+    assert re.fullmatch(r"vitrina: [^\n]*memory[^\n]*\n", ran.stderr)
+    assert not Path("vectors.parquet").exists()

@@ -12,8 +12,10 @@ from vitrina._version import __version__ as __version__
 # Type checkers read these imports and Python reads `_HOME`. A test checks that they agree.
 if TYPE_CHECKING:
     from vitrina.classification.classifier import TitleClassifier as TitleClassifier
+    from vitrina.classification.features import TitleFeatures as TitleFeatures
     from vitrina.classification.predict import fit_file as fit_file
     from vitrina.classification.predict import predict_file as predict_file
+    from vitrina.classification.regressor import TitleRegressor as TitleRegressor
     from vitrina.data.catalogue import Catalogue as Catalogue
     from vitrina.data.catalogue import CatalogueColumns as CatalogueColumns
     from vitrina.data.catalogue import read_catalogue as read_catalogue
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from vitrina.data.sessions import sessionize as sessionize
     from vitrina.data.sources import load_public_dataset as load_public_dataset
     from vitrina.encoder.embed import embed_file as embed_file
-    from vitrina.encoder.embed import most_similar as most_similar
     from vitrina.encoder.title_encoder import TitleEncoder as TitleEncoder
     from vitrina.errors import InputError as InputError
     from vitrina.errors import MissingExtraError as MissingExtraError
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from vitrina.pretraining.settings import Settings as Settings
     from vitrina.pretraining.settings import preset as preset
     from vitrina.pretraining.train import train as train
+    from vitrina.search.index import TitleIndex as TitleIndex
+    from vitrina.search.similar import most_similar as most_similar
     from vitrina.text.normalize import Normalizer as Normalizer
     from vitrina.text.tokenizer import TitleTokenizer as TitleTokenizer
 
@@ -53,8 +56,11 @@ _HOME = {
     "train_from_tables": "vitrina.pretraining.from_tables",
     "TitleEncoder": "vitrina.encoder.title_encoder",
     "embed_file": "vitrina.encoder.embed",
-    "most_similar": "vitrina.encoder.embed",
+    "most_similar": "vitrina.search.similar",
+    "TitleIndex": "vitrina.search.index",
+    "TitleFeatures": "vitrina.classification.features",
     "TitleClassifier": "vitrina.classification.classifier",
+    "TitleRegressor": "vitrina.classification.regressor",
     "fit_file": "vitrina.classification.predict",
     "predict_file": "vitrina.classification.predict",
     "evaluate": "vitrina.evaluation.evaluate",

@@ -20,8 +20,8 @@ def _baselines_help() -> str:
 
     return (
         "Baselines to compare. By default all that need no MODEL and whose packages are installed. "
-        "MODEL is a folder or a name on the hub. Brackets change the numbers of a baseline: "
-        f"text-cnn[seeds=1].\n\n{describe_baselines()}"
+        "MODEL is a folder or a name on the hub, SESSIONS a name in the task file. Brackets change "
+        f"the numbers of a baseline: text-cnn[seeds=1].\n\n{describe_baselines()}"
     )
 
 
@@ -53,6 +53,13 @@ def evaluate(
             "compares them (the paper's figure 2)."
         ),
     ] = None,
+    strategies: Annotated[
+        bool,
+        Parameter(
+            help="Compare strategies of choosing titles to label, with one --encoder, instead of "
+            "models."
+        ),
+    ] = False,
     quick: Annotated[bool, Parameter(help="Quick smoke test: small data, few steps.")] = False,
     resume: Annotated[
         bool,
@@ -68,6 +75,13 @@ def evaluate(
 
     Example: `vitrina evaluate tasks.toml --encoder encoder --out evaluation`
     """
+    if strategies:
+        if baselines or alphas or threads:
+            raise InputError(
+                "`strategies` compares no models: leave out `baselines`, `alphas` and `threads`"
+            )
+        _compare_strategies(tasks, out, encoder, sizes, subsamples, quick, resume, seed, quiet)
+        return
     from vitrina.evaluation.evaluate import evaluate as run_evaluation
 
     run_evaluation(
@@ -85,6 +99,35 @@ def evaluate(
         quiet=quiet,
     )
     console().print(f"report: {out / 'report.html'}")
+
+
+def _compare_strategies(
+    tasks: Path,
+    out: Path,
+    encoder: list[Path] | None,
+    sizes: str | None,
+    subsamples: int | None,
+    quick: bool,
+    resume: bool,
+    seed: int,
+    quiet: bool,
+) -> None:
+    from vitrina.evaluation.strategies import compare_strategies
+
+    if encoder is None or len(encoder) != 1:
+        raise InputError("`strategies` needs one `encoder`; give the folder of one")
+    compare_strategies(
+        tasks,
+        out,
+        encoder=encoder[0],
+        sizes=_numbers("sizes", sizes, int),
+        subsamples=subsamples,
+        quick=quick,
+        resume=resume,
+        seed=seed,
+        quiet=quiet,
+    )
+    console().print(f"report: {out / 'strategies.html'}")
 
 
 def _numbers(name: str, text: str | None, kind: type[_Number]) -> list[_Number] | None:

@@ -110,10 +110,30 @@ class TrainRecipe:
     preset: Annotated[
         Literal["default", "paper"], Parameter(help="Settings: vitrina's own or the paper's.")
     ] = "default"
-    epochs: Annotated[int | None, Parameter(help="Passes over all pairs.")] = None
+    epochs: Annotated[
+        int | None,
+        Parameter(help="Passes over all pairs [1, or up to 8 if the data is small]."),
+    ] = None
+    lexical_dim: Annotated[
+        int | None,
+        Parameter(
+            help="Dimensions of the vector's lexical part, a sum over the words; 0 for none [512]."
+        ),
+    ] = None
     max_minutes: Annotated[
         float | None,
         Parameter(help="Time limit in minutes; the schedules are planned to end within it."),
+    ] = None
+    teacher: Annotated[
+        str | None,
+        Parameter(
+            help="Sentence transformer, a folder or a name on the Hugging Face hub, whose vectors "
+            "the encoder learns to predict too."
+        ),
+    ] = None
+    teacher_minutes: Annotated[
+        float | None,
+        Parameter(help="Time in which the teacher may compute its vectors, in minutes [8]."),
     ] = None
     seed: Annotated[
         int, Parameter(group=RUN, help="Random seed for initialisation, batching and sampling.")

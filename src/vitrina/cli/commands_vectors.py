@@ -1,4 +1,4 @@
-"""The commands for encoders and vectors: `vitrina embed`, `similar` and `inspect`."""
+"""The commands for encoders and vectors: `vitrina embed` and `inspect`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.table import Table
-from rich.text import Text
 
 from vitrina.cli.app import EncoderFolder, Force, OutputTable, Quiet, Threads, TitleColumn, app
 from vitrina.errors import shown
@@ -40,38 +38,10 @@ def embed(
 
 
 @app.command
-def similar(
-    encoder: EncoderFolder,
-    products: Annotated[str, Parameter(help="Table of products with titles.")],
-    title: Annotated[str, Parameter(help="Title to compare with.")],
-    /,
-    *,
-    k: Annotated[int, Parameter(name=["-k", "--k"], help="Number of products to show.")] = 10,
-    title_column: TitleColumn = "title",
-) -> None:
-    """Show the products whose titles are most similar to a title.
-
-    Example: `vitrina similar encoder catalogue.parquet "zapatillas running mujer" -k 5`
-
-    Put `--` before a title that begins with a dash.
-    """
-    from vitrina.encoder.embed import most_similar
-    from vitrina.encoder.title_encoder import TitleEncoder
-
-    model = TitleEncoder.load(encoder)
-    found = most_similar(model, products, title, k=k, title_column=title_column)
-    table = Table("similarity", "title")
-    for row in found.iter_rows(named=True):
-        # `Text` shows brackets in titles as they are
-        table.add_row(f"{row['similarity']:.3f}", Text(row[title_column]))
-    console().print(table)
-
-
-@app.command
 def inspect(
-    folder: Annotated[Path, Parameter(help="Folder of an encoder or classifier.")], /
+    folder: Annotated[Path, Parameter(help="Folder of an encoder, classifier or index.")], /
 ) -> None:
-    """Check a saved encoder or classifier and show what it is and how it was trained.
+    """Check a saved encoder, classifier or index and show what it is and how it was made.
 
     Example: `vitrina inspect encoder`
     """
@@ -79,10 +49,19 @@ def inspect(
     from rich.markdown import Markdown
 
     from vitrina.classification.classifier import KIND, TitleClassifier
+    from vitrina.cli.commands_search import description
     from vitrina.encoder.weights import EncoderWeights
     from vitrina.sealed import kind_of
+    from vitrina.search.index import TitleIndex
+    from vitrina.search.index_folder import INDEX
 
-    if kind_of(folder) == KIND:
+    kind = kind_of(folder)
+    if kind == INDEX.name:
+        index = TitleIndex.load(folder)
+        console().print(f"{description(index)}\nencoder: {index.encoder_digest}")
+        console().print("checked: complete and undamaged")
+        return
+    if kind == KIND:
         classifier = TitleClassifier.load(folder)
         names = shown(", ".join(map(str, classifier.classes_.tolist())), 2_000)
         console().print(f"classifier of: {names}")

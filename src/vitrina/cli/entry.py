@@ -12,6 +12,9 @@ from cyclopts import CycloptsError
 from vitrina.cli import (  # noqa: F401
     commands_classify,
     commands_evaluate,
+    commands_label,
+    commands_search,
+    commands_serve,
     commands_train,
     commands_vectors,
 )
@@ -42,6 +45,8 @@ def _exit_code(arguments: list[str]) -> int:
     except KeyboardInterrupt as error:
         message = str(error) or "interrupted"
         return _say(_name_options(message, arguments), 1)
+    except MemoryError:
+        return _say("not enough memory; close other programs, or give smaller tables", 2)
     except BrokenPipeError:
         return 1  # the program that reads our output has ended
     except OSError as error:
