@@ -26,7 +26,7 @@ def test_target_decay_goes_from_tau_to_one() -> None:
 
 def test_the_paper_preset_is_the_papers() -> None:
     paper = preset("paper")
-    assert (paper.optimizer, paper.momentum, paper.weight_decay) == ("sgd", 0.9, 1e-5)
+    assert (paper.optimizer, paper.momentum, paper.weight_decay) == ("lars", 0.9, 1e-5)
     assert (paper.batching, paper.batch_size, paper.epochs) == ("pairs", 4096, 1)
     assert paper.learning_rate == pytest.approx(0.45 * 16)
     assert preset("paper", batch_size=1024).learning_rate == pytest.approx(0.45 * 4)

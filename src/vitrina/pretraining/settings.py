@@ -48,14 +48,15 @@ class Settings:
         Output dimension of the projector and the predictor.
     embedding_std : float
         Standard deviation of the initial embeddings.
-    optimizer : {"adamw", "sgd"}
-        Optimiser; SGD runs with momentum.
+    optimizer : {"adamw", "lars"}
+        Optimiser. LARS is BYOL's: SGD with momentum, whose step for each matrix is in proportion
+        to the matrix's norm.
     learning_rate : float
         Peak learning rate, already scaled to the batch size.
     weight_decay : float
         Weight decay of the optimiser.
     momentum : float
-        Momentum of SGD; AdamW ignores it.
+        Momentum of LARS; AdamW ignores it.
     batching : {"sessions", "pairs"}
         "sessions": a batch is whole sessions with all their pairs. "pairs": a batch is random
         pairs from all sessions.
@@ -102,7 +103,7 @@ class Settings:
     hidden: int = 1025
     projection: int = 128
     embedding_std: float = 0.05
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "lars"] = "adamw"
     learning_rate: float = 3e-3
     weight_decay: float = 1e-5
     momentum: float = 0.9
@@ -151,9 +152,9 @@ def preset(name: str, **changes: Any) -> Settings:
     ----------
     name : {"default", "paper"}
         ``"paper"`` is the paper's recipe (A.1; α = 0.9): random pairs from all sessions in batches
-        of 4096, one epoch, SGD with momentum 0.9, weight decay 1e-5, learning rate 0.45 · 4096/256,
-        N(0, 1) embeddings (torch's default), BYOL's warm-up (1 % of the steps), the paper's
-        normalisation, and vectors without a lexical part.
+        of 4096, one epoch, BYOL's optimiser (LARS: SGD with momentum 0.9), weight decay 1e-5,
+        learning rate 0.45 · 4096/256, N(0, 1) embeddings (torch's default), BYOL's warm-up (1 % of
+        the steps), the paper's normalisation, and vectors without a lexical part.
 
         ``"default"`` is made for minutes of training instead of hours: whole sessions, AdamW and
         small initial embeddings. Batches are small and the learning rate is high because a short
@@ -185,7 +186,7 @@ def preset(name: str, **changes: Any) -> Settings:
         "normalization": "paper",
         "lexical_dim": 0,
         "embedding_std": 1.0,
-        "optimizer": "sgd",
+        "optimizer": "lars",
         # BYOL's rule: the learning rate grows in proportion to the batch
         "learning_rate": 0.45 * changes.get("batch_size", 4096) / 256,
         "batching": "pairs",

@@ -12,6 +12,7 @@ from vitrina.encoder.weights import EncoderWeights, initial_weights
 from vitrina.pretraining.batches import Batch, Batches
 from vitrina.pretraining.dataset import TrainingData
 from vitrina.pretraining.distillation import TeacherTargets, targets_for_timing
+from vitrina.pretraining.lars import Lars
 from vitrina.pretraining.networks import Networks
 from vitrina.pretraining.objective import Losses, losses, representation_std
 from vitrina.pretraining.settings import Settings
@@ -57,10 +58,8 @@ class Trainer:
         trained = [p for p in self.networks.parameters() if p.requires_grad]
         decay = settings.weight_decay
         self.optimizer: torch.optim.Optimizer
-        if settings.optimizer == "sgd":
-            self.optimizer = torch.optim.SGD(
-                trained, momentum=settings.momentum, weight_decay=decay
-            )
+        if settings.optimizer == "lars":
+            self.optimizer = Lars(trained, momentum=settings.momentum, decay=decay)
         else:
             self.optimizer = torch.optim.AdamW(trained, weight_decay=decay, fused=True)
 

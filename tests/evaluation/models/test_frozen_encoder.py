@@ -251,8 +251,10 @@ def test_seen_titles_are_known_by_the_catalogue(
 def test_the_teacher_of_the_shop(shop: Shop, task: Task, tiny_bert: Path, tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers")
     at_home = replace(task, sessions="shop")
-    taught = replace(shop, teacher=str(tiny_bert))
-    model = FrozenEncoder(name="ours", folder=tmp_path, shops={"shop": taught}, use_teacher=True)
+    with_teacher = replace(shop, teacher=str(tiny_bert))
+    model = FrozenEncoder(
+        name="ours", folder=tmp_path, shops={"shop": with_teacher}, use_teacher=True
+    )
     model.check()
     assert model.packages == ("torch", "sentence_transformers")
     alone = replace(model, use_teacher=False)
@@ -260,8 +262,8 @@ def test_the_teacher_of_the_shop(shop: Shop, task: Task, tiny_bert: Path, tmp_pa
     assert alone.encoder_of(at_home) != model.encoder_of(at_home)
     assert alone.settings() != model.settings()
     # without a teacher, there is no difference
-    untaught = replace(model, shops={"shop": shop})
-    assert untaught.encoder_of(at_home) == alone.encoder_of(at_home)
+    without_teacher = replace(model, shops={"shop": shop})
+    assert without_teacher.encoder_of(at_home) == alone.encoder_of(at_home)
     nowhere = replace(model, shops={"shop": replace(shop, teacher=str(tmp_path / "nowhere"))})
     with pytest.raises(InputError, match=r"^\[sessions.shop\]: `teacher` is '.*nowhere'"):
         nowhere.check()

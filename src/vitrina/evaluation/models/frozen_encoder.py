@@ -81,8 +81,8 @@ class FrozenEncoder(VectorModel):
     def packages(self) -> tuple[str, ...]:  # type: ignore[override]
         if self.saved is not None:
             return ()
-        taught = any(self._recipe(shop).teacher for shop in self._own_shops())
-        return ("torch", "sentence_transformers") if taught else ("torch",)
+        needs_teacher = any(self._recipe(shop).teacher for shop in self._own_shops())
+        return ("torch", "sentence_transformers") if needs_teacher else ("torch",)
 
     @property
     def vectors_alone(self) -> bool:  # type: ignore[override]
