@@ -199,6 +199,7 @@ def versions(peer: str | None) -> dict[str, str]:
     """Return the versions of vitrina and of the peer's packages."""
     packages = {
         "model2vec": ["model2vec"],
+        "faiss": ["faiss-cpu", "usearch"],
         "fastText": ["fasttext-numpy2"],
         "MiniLM": ["sentence-transformers", "torch"],
         "SentencePiece": ["sentencepiece"],

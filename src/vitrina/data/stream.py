@@ -34,7 +34,9 @@ from vitrina.progress import Progress
 
 T = TypeVar("T")
 
-_BATCH_ROWS = 16_384  # their vectors take 32 MiB
+# Vectors of this many rows take 16 MiB. The C library reuses blocks of this size; it asks the
+# system anew for blocks of more than 32 MiB, which takes as long as the encoding.
+_BATCH_ROWS = 4_096
 _BATCH_BYTES = 32 * 2**20
 
 

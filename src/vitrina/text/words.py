@@ -360,10 +360,22 @@ def _add_vectors(
                     prefetch(numbers, first + column)
         total = out[title, first_column:]
         total[:] = 0
-        for place in range(_first_word(offsets, title), ends[title]):
-            vector = vectors[records[places[place] + 2]]
+        place, stop = _first_word(offsets, title), ends[title]
+        # Four words at a time: `total` is then read and written a quarter as often.
+        while place + 4 <= stop:
+            a = vectors[records[places[place] + 2]]
+            b = vectors[records[places[place + 1] + 2]]
+            c = vectors[records[places[place + 2] + 2]]
+            d = vectors[records[places[place + 3] + 2]]
             for column in range(dim):
-                total[column] += np.float32(vector[column])
+                two = np.int32(np.int32(a[column]) + np.int32(b[column]))
+                four = np.int32(two + np.int32(np.int32(c[column]) + np.int32(d[column])))
+                total[column] += np.float32(four)
+            place += 4
+        for last in range(place, stop):
+            a = vectors[records[places[last] + 2]]
+            for column in range(dim):
+                total[column] += np.float32(a[column])
         scale_to_length(total, length)
 
 
