@@ -23,7 +23,7 @@ from vitrina.text.normalize import Normalizer
 from vitrina.text.tokenizer import TitleTokenizer
 
 ARRAYS = {"model.safetensors", "table.safetensors"}
-FILES = {"README.md", "config.json", MANIFEST, "tokenizer.model", *ARRAYS}
+FILES = {"README.md", "config.json", "golden.json", MANIFEST, "tokenizer.model", *ARRAYS}
 
 
 def one_line(error: pytest.ExceptionInfo[InputError]) -> str:

@@ -50,8 +50,9 @@ def inspect(
 
     from vitrina.classification.classifier import KIND, TitleClassifier
     from vitrina.cli.commands_search import description
-    from vitrina.encoder.weights import EncoderWeights
-    from vitrina.sealed import kind_of
+    from vitrina.encoder.golden import compare_golden
+    from vitrina.encoder.weights import ENCODER, EncoderWeights
+    from vitrina.sealed import SealedFolder, kind_of
     from vitrina.search.index import TitleIndex
     from vitrina.search.index_folder import INDEX
 
@@ -66,7 +67,9 @@ def inspect(
         names = shown(", ".join(map(str, classifier.classes_.tolist())), 2_000)
         console().print(f"classifier of: {names}")
         weights = classifier.encoder.weights
+        folder = folder / "encoder"
     else:
         weights = EncoderWeights.load(folder)
-    console().print("checked: complete and undamaged\n")
+    console().print("checked: complete and undamaged")
+    console().print(f"{compare_golden(SealedFolder(folder, ENCODER), weights)}\n")
     Console().print(Markdown(weights.model_card()))

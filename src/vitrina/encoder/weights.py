@@ -18,6 +18,7 @@ import safetensors.numpy
 
 from vitrina._version import __version__
 from vitrina.compiled import default_threads, fork_safe_lock
+from vitrina.encoder.golden import GOLDEN, golden_vectors
 from vitrina.encoder.kernels import AS_IT_IS, BLOCKS, WIDTHS, Table
 from vitrina.errors import InputError, error_prefix, shown
 from vitrina.files import atomic_path, refuse_existing
@@ -40,6 +41,7 @@ ENCODER = FolderKind(
     format_version=2,
     files={
         "config.json": 16 * MIB,
+        "golden.json": 1 * MIB,  # earlier versions saved encoders without it
         "lexical.safetensors": 512 * MIB,  # only if the vectors have a lexical part
         "model.safetensors": 1024 * MIB,
         "table.safetensors": 512 * MIB,  # the first encoders were saved without it
@@ -319,6 +321,8 @@ class EncoderWeights:
         # what can't be loaded is not saved
         _stored_normalizer(parse_json(data, Path("config.json")), Path("config.json"))
         (folder / "config.json").write_bytes(data)
+
+        (folder / GOLDEN).write_bytes(golden_vectors(self))
 
         card = self.model_card()
         if findings:
