@@ -108,7 +108,7 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Balanced(HTMLParser):
     """Parse HTML and fail if tags are not properly nested; collects tags, links, ids and texts."""
 
-    void = ("meta", "br", "link", "img")
+    void = ("meta", "br", "link", "img", "input")
 
     def __init__(self, html):
         super().__init__()

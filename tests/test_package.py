@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "labelling": {"data", "text", "encoder", "classification"},
     "pretraining": {"data", "text", "encoder"},
     "pages": set(),
-    "serving": {"encoder", "classification", "search", "pages"},
+    "serving": {"encoder", "classification", "search", "labelling", "pages"},
     "evaluation": {
         "data",
         "text",

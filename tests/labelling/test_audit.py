@@ -10,7 +10,7 @@ from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.labelling.audit import (
     Estimate,
     auc_estimate,
-    audit_scores,
+    audit_ranks,
     average_precision_estimate,
     class_score,
     share_estimate,
@@ -95,7 +95,9 @@ def test_the_cross_fitted_score_is_that_of_new_titles(
     for _ in range(30):
         order = rng.permutation(len(features))
         audit, others, rest = order[:60], order[60:120], order[120:]
-        (score,) = audit_scores(features, audit, labels[audit], others, labels[others], rest)
+        ranked = audit_ranks(features, audit, labels[audit], others, labels[others], rest)
+        assert ranked is not None
+        (score,) = ranked.scores()
         assert score.auc is not None
         honest.append(score.auc.value)
         used = order[:120]
@@ -129,7 +131,9 @@ def test_the_score_is_honest_although_the_classifier_chooses(
         is_audit = np.isin(rows, sampler.audit_rows)
         rest = np.setdiff1d(np.arange(len(features)), rows)
         audit, others = rows[is_audit], rows[~is_audit]
-        scores = audit_scores(features, audit, labels[audit], others, labels[others], rest)
+        ranked = audit_ranks(features, audit, labels[audit], others, labels[others], rest)
+        assert ranked is not None
+        scores = ranked.scores()
         if scores and scores[0].auc is not None:
             honest.append(scores[0].auc.value)
             predicted = features.scores(features.fit(rows, labels[rows]), rest)[:, 1]

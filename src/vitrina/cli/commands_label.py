@@ -1,8 +1,14 @@
-"""The commands `vitrina label ...`: which titles to label next, for teams that label elsewhere."""
+"""The commands `vitrina label ...`: a page to label on, and the same choice for other tools."""
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
+import webbrowser
+from importlib.util import find_spec
 from pathlib import Path
+from socket import socket
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
@@ -11,16 +17,107 @@ from rich.table import Table
 from rich.text import Text
 
 from vitrina.cli.app import RUN, Force, Quiet, TitleColumn, app
-from vitrina.errors import InputError, shown
+from vitrina.errors import InputError, MissingExtraError, shown
 from vitrina.progress import console
 
 if TYPE_CHECKING:
     from vitrina.labelling.audit import ClassScore, Estimate
 
-label = App(name="label", help="Choose the titles whose labels teach a classifier most.")
+label = App(name="label")
 app.command(label)
 
+HOST, PORT = "127.0.0.1", 8417
+
 LabelTable = Annotated[Path, Parameter(help="Label file: CSV or Parquet; it needn't exist yet.")]
+
+
+@label.default
+def page(
+    catalogue: Annotated[str, Parameter(help="Table with titles: Parquet, CSV, TSV, ...")],
+    /,
+    *,
+    encoder: Annotated[Path, Parameter(help="Folder of the encoder.")],
+    out: Annotated[
+        Path, Parameter(help="Label file: CSV or Parquet. It is made, or continued if it exists.")
+    ],
+    classes: Annotated[
+        list[str] | None,
+        Parameter(
+            help="Two to nine classes; yes and no by default. The score is that of the first.",
+            consume_multiple=True,
+        ),
+    ] = None,
+    port: Annotated[
+        int | None,
+        Parameter(
+            group=RUN,
+            help=f"Port of the page; {PORT}, or a free one if that is taken.",
+            validator=Number(gte=0, lte=65535),
+        ),
+    ] = None,
+    no_open: Annotated[bool, Parameter(group=RUN, help="Open no browser.")] = False,
+    title_column: TitleColumn = "title",
+    seed: Annotated[
+        int, Parameter(group=RUN, help="Random seed: the same for all labels of a file.")
+    ] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Label titles on a page in the browser, and watch the score.
+
+    Only this machine reaches the page. Each answer is in the label file before the next title
+    appears. Stop with Ctrl-C, and go on later with the same command.
+
+    Example: `vitrina label catalogue.parquet --encoder encoder --out labels.parquet`
+    """
+    for package in ("jinja2", "starlette", "uvicorn"):
+        if find_spec(package) is None:
+            raise MissingExtraError(package, "serve")
+    from vitrina.encoder.title_encoder import TitleEncoder
+    from vitrina.labelling.page_server import serve_page
+    from vitrina.labelling.page_state import PageState
+    from vitrina.labelling.project import LabellingProject
+
+    with _listener(port) as listener:
+        project = LabellingProject(
+            TitleEncoder.load(encoder),
+            catalogue,
+            out,
+            title_column=title_column,
+            seed=seed,
+            quiet=quiet,
+        )
+        state = PageState(project, classes or ())
+        notes = console(stderr=True, quiet=quiet)
+        url = f"http://{HOST}:{listener.getsockname()[1]}/label/"
+
+        def ready() -> None:
+            console().print(f"label at {url} (Ctrl-C stops; labels are in {out})")
+            if not no_open and _has_screen():
+                # in a thread, because the page can't answer while this one waits for the browser
+                threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+
+        try:
+            serve_page(state, listener, ready)
+        except KeyboardInterrupt:
+            notes.print(f"{len(project.file.read()):,} titles: {out}")
+
+
+def _listener(port: int | None) -> socket:
+    """A socket for the page. The usual port lets an open page go on after a restart."""
+    from vitrina.serving.service_options import listening_socket
+
+    if port is not None:
+        return listening_socket(HOST, port)
+    try:
+        return listening_socket(HOST, PORT)
+    except InputError:
+        return listening_socket(HOST, 0)
+
+
+def _has_screen() -> bool:
+    """Whether a browser can be opened; without a screen, a text browser would take the terminal."""
+    is_unix = sys.platform not in ("win32", "darwin")
+    return not is_unix or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 @label.command(name="next")

@@ -33,6 +33,10 @@ def serve(
     catalogue: Annotated[
         str | None, Parameter(help="Table of products to search instead of an index.")
     ] = None,
+    labels: Annotated[
+        Path | None,
+        Parameter(help="Label file: the page /label labels the titles of --catalogue."),
+    ] = None,
     host: Annotated[
         str, Parameter(help="Address to listen at; any but this machine's own needs a key.")
     ] = "127.0.0.1",
@@ -74,7 +78,7 @@ def serve(
     """
     if sys.platform == "win32":
         raise InputError("vitrina serve: runs on Linux and macOS only; use it in a container")
-    for package in ("fastapi", "httptools", "orjson", "prometheus_client", "uvicorn"):
+    for package in ("fastapi", "httptools", "jinja2", "orjson", "prometheus_client", "uvicorn"):
         if find_spec(package) is None:
             raise MissingExtraError(package, "serve")
     from vitrina.serving.service_options import Limits, ServiceOptions
@@ -88,6 +92,7 @@ def serve(
             catalogue=catalogue,
             product_column=product_column,
             title_column=title_column,
+            labels=labels,
             host=host,
             port=port,
             key_file=key_file,

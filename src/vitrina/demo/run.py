@@ -488,6 +488,8 @@ def next_steps(out: Path, title: str) -> list[str]:
         f"vitrina classify fit {out / 'encoder'} labels.csv --label condition --out classifier",
         "# train an encoder on your own shop",
         "vitrina train --events visits.parquet --products catalogue.csv --out encoder",
+        "# label the demo's products on a page in the browser, and watch the score",
+        f"vitrina label {out / 'vectors.parquet'} --encoder {out / 'encoder'} --out labels.parquet",
     ]
 
 

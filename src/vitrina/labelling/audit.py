@@ -70,16 +70,49 @@ class ClassScore(NamedTuple):
     precision_at_k: Estimate | None
 
 
-def audit_scores(
+class AuditRanks(NamedTuple):
+    """The titles of an audit, each ranked among the unlabelled titles.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (k,), str
+    labels : ndarray of shape (a,), str
+        Labels of the titles of the audit.
+    ranks : ndarray of shape (a, k), float64
+        By the score of each class: the share of the unlabelled titles with a higher score.
+    unlabelled : int
+        Number of unlabelled titles.
+    """
+
+    classes: npt.NDArray[Any]
+    labels: npt.NDArray[Any]
+    ranks: Floats
+    unlabelled: int
+
+    def score(self, label: str, k: int = 100) -> ClassScore | None:
+        """Compute the score of one class; None if there is no label of it."""
+        (found,) = np.nonzero(self.classes == label)
+        if not len(found):
+            return None
+        share_of_k = k / max(self.unlabelled, k)
+        return class_score(label, self.labels == label, -self.ranks[:, found[0]], share_of_k)
+
+    def scores(self, k: int = 100) -> list[ClassScore]:
+        """Compute the score of each class; of two classes, only of the second."""
+        first = 1 if len(self.classes) == 2 else 0
+        found = [self.score(str(label), k) for label in self.classes[first:]]
+        return [score for score in found if score is not None]
+
+
+def audit_ranks(
     features: CatalogueFeatures,
     audit: Rows,
     audit_labels: npt.NDArray[Any],
     others: Rows,
     other_labels: npt.NDArray[Any],
     reference: Rows,
-    k: int = 100,
-) -> list[ClassScore]:
-    """Compute the score of a classifier on unlabelled titles.
+) -> AuditRanks | None:
+    """Rank the titles of the audit among unlabelled titles.
 
     The scores of two classifiers can't be compared. Therefore each title of the audit is ranked
     among the titles of the reference, which the same classifier has scored, and the ranks are
@@ -96,28 +129,19 @@ def audit_scores(
     other_labels : ndarray of shape (m,), str
     reference : ndarray of int64
         Numbers of unlabelled titles in random order; the first 20,000 are used.
-    k : int, optional
-        For the precision at k.
 
     Returns
     -------
-    list of ClassScore
-        One for each class; of two classes, only the second. Empty if the audit has no titles, or if
-        a part of it leaves labels of one class only.
+    AuditRanks or None
+        None if the audit has no titles, or if a part of it leaves labels of one class only.
     """
     classes = np.unique(np.concatenate([audit_labels, other_labels]))
     ranks = _cross_fitted_ranks(
         features, classes, audit, audit_labels, others, other_labels, reference[:_REFERENCE]
     )
     if ranks is None:
-        return []
-    first = 1 if len(classes) == 2 else 0
-    share_of_k = k / max(len(reference), k)
-    scores = []
-    for number in range(first, len(classes)):
-        truth = audit_labels == classes[number]
-        scores.append(class_score(str(classes[number]), truth, -ranks[:, number], share_of_k))
-    return scores
+        return None
+    return AuditRanks(classes, audit_labels, ranks, len(reference))
 
 
 def _cross_fitted_ranks(

@@ -121,7 +121,7 @@ class LabelFile:
             As `add`.
         """
         for title, label in rows.select(TITLE, LABEL).iter_rows():
-            _check(title, label)
+            check_row(title, label)
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         if TIME not in rows.columns:
             rows = rows.with_columns(pl.lit(None, pl.String).alias(TIME))
@@ -228,7 +228,14 @@ def _require_types(table: pl.DataFrame, where: str) -> None:
         )
 
 
-def _check(title: str | None, label: str | None) -> None:
+def check_row(title: str | None, label: str | None) -> None:
+    """Raise InputError unless a row can be stored.
+
+    Parameters
+    ----------
+    title, label : str or None
+        The label is None for a skipped title.
+    """
     if not title:
         raise InputError("labels: a row has no title; leave it out")
     if not _is_text(title):

@@ -12,24 +12,33 @@ import polars as pl
 
 from vitrina.classification.classifier import TitleClassifier
 from vitrina.classification.predict import predict_file
-from vitrina.data.tables import Source, as_text, describe, is_text, read_columns, scan
-from vitrina.data.tables import require_columns as require
+from vitrina.data.tables import Source, describe
 from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.errors import InputError, shown
 from vitrina.labelling.applied_labels import Labelled, applied_labels
-from vitrina.labelling.audit import ClassScore, audit_scores
+from vitrina.labelling.audit import AuditRanks, ClassScore
 from vitrina.labelling.catalogue_features import CatalogueFeatures, Floats, Rows, probabilities_of
+from vitrina.labelling.deciding_words import deciding_words, no_words
 from vitrina.labelling.label_file import LABEL, STRATEGY, TITLE, LabelFile
-from vitrina.labelling.query_strategies import Sampler, by_score
+from vitrina.labelling.query_strategies import Sampler
 from vitrina.labelling.review import find_doubtful
+from vitrina.labelling.score_curve import ScoreCurve
+from vitrina.labelling.titles import (
+    PREDICTION,
+    PROBABILITY,
+    catalogue_titles,
+    first_of_form,
+    most_like,
+    title_table,
+    with_words,
+)
 
-PROBABILITY = "probability"
 REVIEW = "review"
 """The strategy of a label that was confirmed or corrected."""
 
 _LEAST_TITLES = 10
-_LEAST_POINTS = 20
-_POINT_GROWTH = 1.25
+_EXPLAINED = 200
+"""Labelled titles of which the deciding words are taken."""
 
 
 class LabellingProject:
@@ -37,7 +46,7 @@ class LabellingProject:
 
     Everything follows from the catalogue, the encoder, the label file and the seed. Other processes
     may write to the label file: each method first looks whether it has changed. Methods may be
-    called from several threads; one runs at a time.
+    called from several threads. Scores and figures don't hold up those who label.
 
     Titles with the same normal form are one title: the first of them stands for all.
 
@@ -95,27 +104,27 @@ class LabellingProject:
     ) -> None:
         self.file = LabelFile(label_file)
         self._catalogue, self._title_column = catalogue, title_column
-        titles = _catalogue_titles(catalogue, title_column)
-        first = _first_of_form(encoder, titles)
+        titles = catalogue_titles(catalogue, title_column)
+        first = first_of_form(encoder, titles)
         n = len(first)
         if n < _LEAST_TITLES:
             raise InputError(
                 f"{describe(catalogue)}: has {n} distinct titles; at least {_LEAST_TITLES} are "
                 "needed to label some of them"
             )
-        for form, title in _first_of_form(encoder, self.file.read()[TITLE].to_list()).items():
+        for form, title in first_of_form(encoder, self.file.read()[TITLE].to_list()).items():
             first.setdefault(form, title)
         self.features = CatalogueFeatures(encoder, list(first.values()), quiet=quiet)
         self._row_of = {form: row for row, form in enumerate(first)}
         self._in_catalogue = n
         self._sampler = Sampler(self.features, seed, np.arange(n))
+        self._curve = ScoreCurve(self.features, self._sampler.audit_rows, self._sampler.other_rows)
         self._lock = threading.RLock()
         self._version: tuple[int, ...] | None = None
         self._labelled = applied_labels([], [], [], self._sampler.audit_rows)
         # of the labels; both are computed when they are needed
         self._classifier: TitleClassifier | None = None
-        self._probabilities: Floats | None = None
-        self._points: dict[int, tuple[Labelled, list[ClassScore]]] = {}
+        self._probabilities: tuple[TitleClassifier, Floats] | None = None
 
     def __len__(self) -> int:
         """Number of distinct titles in the catalogue."""
@@ -140,27 +149,33 @@ class LabellingProject:
             read or written.
         """
         with self._lock:
-            if self._find(title) is None:
+            known = self.known_title(title)
+            if known is None:
                 raise InputError(
                     f"labels: the catalogue has no title '{shown(title)}'; label one that it has"
                 )
-            self.file.add(title, label, strategy)
+            self.file.add(known, label, strategy)
 
-    def undo(self) -> str | None:
-        """Remove the last label of the file.
+    def undo(self, title: str | None = None) -> str | None:
+        """Remove a label from the file, the last one by default.
+
+        Parameters
+        ----------
+        title : str, optional
+            The title whose label is removed.
 
         Returns
         -------
         str or None
-            Its title; None if there are no labels.
+            The title; None if there is no such label.
         """
         with self._lock:
-            table = self.file.read()
-            if table.is_empty():
-                return None
-            title = str(table[TITLE][-1])
-            self.file.remove(title)
-            return title
+            if title is None:
+                table = self.file.read()
+                if table.is_empty():
+                    return None
+                title = str(table[TITLE][-1])
+            return title if self.file.remove(title) else None
 
     def labelled(self) -> Labelled:
         """Return the labels that the classifier learns from, see `applied_labels`."""
@@ -169,7 +184,7 @@ class LabellingProject:
             if version != self._version:
                 self._labelled = self._read_labels()
                 self._version = version
-                self._classifier = self._probabilities = None
+                self._classifier = None
             return self._labelled
 
     def _read_labels(self) -> Labelled:
@@ -179,6 +194,16 @@ class LabellingProject:
         return applied_labels(
             rows, table[LABEL].to_list(), table[STRATEGY].to_list(), self._sampler.audit_rows
         )
+
+    def known_title(self, title: str) -> str | None:
+        """Return the title that stands for all with the same normal form; None if unknown."""
+        row = self._find(title)
+        return None if row is None else self.features.titles[row]
+
+    def is_labelled(self, title: str) -> bool:
+        """Return whether the label file has a title, be it labelled or skipped."""
+        labelled, row = self.labelled(), self._find(title)
+        return row in labelled.rows or row in labelled.waiting
 
     def _find(self, title: str) -> int | None:
         (form,) = self.features.encoder.weights.tokenizer.normalizer([title])
@@ -205,23 +230,28 @@ class LabellingProject:
             probabilities.
         """
         with self._lock:
-            labelled = self.labelled()
-            n = self._in_catalogue
-            labels = np.full(len(self.features), None, dtype=object)
-            labels[labelled.rows] = labelled.labels
-            columns = {
-                TITLE: pl.Series(self.features.titles[:n], dtype=pl.String),
-                LABEL: pl.Series(labels[:n].tolist(), dtype=pl.String),
-            }
-            classifier = self.classifier()
-            if classifier is not None:
-                if self._probabilities is None:
-                    scores = self.features.scores(classifier, np.arange(n))
-                    self._probabilities = probabilities_of(scores)
-                probabilities = self._probabilities
-                for number, label in enumerate(classifier.classes_):
-                    columns[f"{PROBABILITY}_{label}"] = pl.Series(probabilities[:, number])
-            return pl.DataFrame(columns)
+            labelled, classifier = self.labelled(), self.classifier()
+        n = self._in_catalogue
+        labels = np.full(len(self.features), None, dtype=object)
+        labels[labelled.rows] = labelled.labels
+        columns = {
+            TITLE: pl.Series(self.features.titles[:n], dtype=pl.String),
+            LABEL: pl.Series(labels[:n].tolist(), dtype=pl.String),
+        }
+        if classifier is not None:
+            probabilities = self._probabilities_by(classifier)
+            for number, label in enumerate(classifier.classes_):
+                columns[f"{PROBABILITY}_{label}"] = pl.Series(probabilities[:, number])
+        return pl.DataFrame(columns)
+
+    def _probabilities_by(self, classifier: TitleClassifier) -> Floats:
+        """Probabilities of all titles of the catalogue. Others may label meanwhile: no lock."""
+        known = self._probabilities
+        if known is None or known[0] is not classifier:
+            scores = self.features.scores(classifier, np.arange(self._in_catalogue))
+            known = classifier, probabilities_of(scores)
+            self._probabilities = known
+        return known[1]
 
     def histogram(self, label: str, bins: int = 20) -> npt.NDArray[np.int64]:
         """Count the titles of the catalogue by their probability of a class.
@@ -237,16 +267,37 @@ class LabellingProject:
         ndarray of shape (bins,), int64
             Zeros if the classifier has no such class.
         """
-        table = self.probabilities()
-        name = f"{PROBABILITY}_{label}"
-        values = table[name].to_numpy() if name in table.columns else np.empty(0)
-        return np.histogram(values, bins, (0, 1))[0]
+        classifier = self.classifier()
+        if classifier is None or label not in classifier.classes_:
+            return np.zeros(bins, np.int64)
+        column = int(np.searchsorted(classifier.classes_, label))
+        return np.histogram(self._probabilities_by(classifier)[:, column], bins, (0, 1))[0]
 
     def explain(self, title: str) -> pl.DataFrame | None:
         """Return which words of a title speak for its class; see `TitleClassifier.explain`."""
+        classifier = self.classifier()
+        return None if classifier is None else classifier.explain([title])
+
+    def deciding_words(self, label: str, n: int = 15) -> pl.DataFrame:
+        """Find the words that move the probability of a class most.
+
+        Parameters
+        ----------
+        label : str
+        n : int, optional
+
+        Returns
+        -------
+        DataFrame
+            See `vitrina.labelling.deciding_words.deciding_words`: the words of the last 200
+            labelled titles. Empty without a classifier.
+        """
         with self._lock:
-            classifier = self.classifier()
-            return None if classifier is None else classifier.explain([title])
+            labelled, classifier = self.labelled(), self.classifier()
+        if classifier is None:
+            return no_words()
+        rows = labelled.rows[-_EXPLAINED:]
+        return deciding_words(classifier, [self.features.titles[row] for row in rows], label, n)
 
     # ---- choosing titles
 
@@ -281,6 +332,19 @@ class LabellingProject:
             rows = np.array([choice.row for choice in choices], np.int64)
             return self._shown(rows, [choice.strategy for choice in choices])
 
+    def candidate(self, title: str, strategy: str) -> pl.DataFrame:
+        """Return a title as a row of `next_titles`; no row if the catalogue lacks it.
+
+        Parameters
+        ----------
+        title : str
+        strategy : str
+        """
+        row = self._find(title)
+        rows = [] if row is None else [row]
+        with self._lock:
+            return self._shown(np.array(rows, np.int64), [strategy] * len(rows))
+
     def search(self, query: str, by: str = "words", n: int = 20) -> pl.DataFrame:
         """Find unlabelled titles by their words or by likeness.
 
@@ -311,48 +375,13 @@ class LabellingProject:
             labelled = self.labelled()
             pool = np.sort(self._sampler.other_rows)
             pool = pool[~np.isin(pool, labelled.rows) & ~np.isin(pool, labelled.waiting)]
-            rows = self._with_words(query, pool, n) if by == "words" else self._like(query, pool, n)
+            find = with_words if by == "words" else most_like
+            rows = find(self.features, query, pool, n)
             return self._shown(rows, ["search"] * len(rows))
-
-    def _with_words(self, query: str, pool: Rows, n: int) -> Rows:
-        (form,) = self.features.encoder.weights.tokenizer.normalizer([query])
-        beginnings = [f" {word}" for word in form.split()]
-        found: list[int] = []
-        if beginnings:
-            for row in pool.tolist():
-                text = f" {self.features.forms[row]}"
-                if all(beginning in text for beginning in beginnings):
-                    found.append(row)
-                if len(found) == n:
-                    break
-        return np.array(found, np.int64)
-
-    def _like(self, query: str, pool: Rows, n: int) -> Rows:
-        vector = self.features.encoder.encode([query])[0]
-        cosines = (self.features.vectors @ vector) / self.features.lengths
-        return by_score(pool, cosines[:, None], 0)[:n]
 
     def _shown(self, rows: Rows, strategies: list[str]) -> pl.DataFrame:
         """Titles with what the classifier thinks of them."""
-        table = pl.DataFrame(
-            {
-                TITLE: pl.Series([self.features.titles[row] for row in rows], dtype=pl.String),
-                LABEL: pl.Series([None] * len(rows), dtype=pl.String),
-                STRATEGY: pl.Series(strategies, dtype=pl.String),
-            }
-        )
-        classifier = self.classifier()
-        if classifier is None:
-            empty = pl.lit(None)
-            return table.with_columns(
-                empty.cast(pl.String).alias("prediction"), empty.cast(pl.Float64).alias(PROBABILITY)
-            )
-        probabilities = probabilities_of(self.features.scores(classifier, rows))
-        best = probabilities.argmax(axis=1)
-        return table.with_columns(
-            pl.Series("prediction", classifier.classes_[best], pl.String),
-            pl.Series(PROBABILITY, probabilities[np.arange(len(rows)), best], pl.Float64),
-        )
+        return title_table(self.features, self.classifier(), rows, strategies)
 
     def doubtful(self, n: int = 20) -> pl.DataFrame:
         """Find labels that the classifier strongly contradicts.
@@ -370,28 +399,17 @@ class LabellingProject:
             prediction). The most doubtful come first. Confirmed labels don't come again: those that
             the file has with the strategy "review".
         """
-        with self._lock:
-            labelled = self.labelled()
-            found = find_doubtful(self.features, labelled.rows, labelled.labels)
-            reviewed = self.file.read().filter(pl.col(STRATEGY) == REVIEW)[TITLE]
-            known = {self._find(title) for title in reviewed}
-            places = [place for place in found.places if int(labelled.rows[place]) not in known][:n]
-            return pl.DataFrame(
-                {
-                    TITLE: [self.features.titles[row] for row in labelled.rows[places]],
-                    LABEL: labelled.labels[places].tolist(),
-                    STRATEGY: [REVIEW] * len(places),
-                    "prediction": found.prediction[places].tolist(),
-                    PROBABILITY: found.probability[places].tolist(),
-                },
-                schema={
-                    TITLE: pl.String,
-                    LABEL: pl.String,
-                    STRATEGY: pl.String,
-                    "prediction": pl.String,
-                    PROBABILITY: pl.Float64,
-                },
-            )
+        labelled = self.labelled()
+        found = find_doubtful(self.features, labelled.rows, labelled.labels)
+        reviewed = self.file.read().filter(pl.col(STRATEGY) == REVIEW)[TITLE]
+        known = {self._find(title) for title in reviewed}
+        places = [place for place in found.places if int(labelled.rows[place]) not in known][:n]
+        rows = labelled.rows[places]
+        return title_table(self.features, None, rows, [REVIEW] * len(places)).with_columns(
+            pl.Series(LABEL, labelled.labels[places], pl.String),
+            pl.Series(PREDICTION, found.prediction[places], pl.String),
+            pl.Series(PROBABILITY, found.probability[places]),
+        )
 
     # ---- the score
 
@@ -408,26 +426,8 @@ class LabellingProject:
         list of ClassScore
             One for each class; of two classes, only the second in alphabetical order.
         """
-        with self._lock:
-            return self._score(self.labelled(), k)
-
-    def _score(self, labelled: Labelled, k: int = 100) -> list[ClassScore]:
-        audit = labelled.is_audit
-        order = np.concatenate([self._sampler.audit_rows, self._sampler.other_rows])
-        reference = order[~np.isin(order, labelled.rows)]
-        # in the order of the audit, so that its five parts are those of any order of labelling
-        rows, labels = labelled.rows[audit], labelled.labels[audit]
-        place = {row: i for i, row in enumerate(self._sampler.audit_rows.tolist())}
-        by_place = np.argsort([place[row] for row in rows.tolist()])
-        return audit_scores(
-            self.features,
-            rows[by_place],
-            labels[by_place],
-            labelled.rows[~audit],
-            labelled.labels[~audit],
-            reference,
-            k,
-        )
+        ranked = self._curve.ranked(self.labelled())
+        return [] if ranked is None else ranked.scores(k)
 
     def curve(self) -> list[tuple[int, list[ClassScore]]]:
         """Compute the score against the number of labels, each from the labels until then.
@@ -437,25 +437,12 @@ class LabellingProject:
         list of (int, list of ClassScore)
             For 20 labels, 25, 31 and so on, and for all labels.
         """
-        with self._lock:
-            labelled = self.labelled()
-            m = len(labelled.rows)
-            sizes = {m} if m else set()
-            size = float(_LEAST_POINTS)
-            while size < m:
-                sizes.add(int(size))
-                size *= _POINT_GROWTH
-            return [(size, self._point(labelled.first(size))) for size in sorted(sizes)]
+        points = self.ranked_curve()
+        return [(size, [] if ranked is None else ranked.scores()) for size, ranked in points]
 
-    def _point(self, labelled: Labelled) -> list[ClassScore]:
-        """A point of the curve, computed again only if its labels have changed."""
-        size = len(labelled.rows)
-        known = self._points.get(size)
-        if known is not None and _are_equal(known[0], labelled):
-            return known[1]
-        scores = self._score(labelled)
-        self._points[size] = labelled, scores
-        return scores
+    def ranked_curve(self) -> list[tuple[int, AuditRanks | None]]:
+        """Rank the audit for each point of `curve`. The score of any class follows from it."""
+        return self._curve.points(self.labelled())
 
     # ---- results
 
@@ -496,13 +483,9 @@ class LabellingProject:
         InputError
             As `save_classifier`, or if the catalogue has a column of the result already.
         """
+        classifier, column = self._require_classifier(), self._title_column
         return predict_file(
-            self._require_classifier(),
-            self._catalogue,
-            path,
-            title_column=self._title_column,
-            force=force,
-            quiet=True,
+            classifier, self._catalogue, path, title_column=column, force=force, quiet=True
         )
 
     def _require_classifier(self) -> TitleClassifier:
@@ -512,28 +495,3 @@ class LabellingProject:
                 f"{self.file.path}: has no labels of two classes yet; label more titles"
             )
         return classifier
-
-
-def _catalogue_titles(source: Source, title_column: str) -> list[str]:
-    frame = scan(source, "catalogue")
-    require(frame, {"title": title_column}, source)
-    titles = read_columns(frame, {TITLE: title_column}, source)[TITLE]
-    if not is_text(titles.dtype) and titles.dtype != pl.Null:
-        raise InputError(
-            f"{describe(source)}: column '{title_column}' ({titles.dtype}) holds no text; name the "
-            "column of titles with `title_column`"
-        )
-    return as_text(titles).drop_nulls().to_list()
-
-
-def _first_of_form(encoder: TitleEncoder, titles: Sequence[str]) -> dict[str, str]:
-    """The first title of each normal form, by the form; titles without a form are left out."""
-    first: dict[str, str] = {}
-    for form, title in zip(encoder.weights.tokenizer.normalizer(titles), titles, strict=True):
-        if form:
-            first.setdefault(form, title)
-    return first
-
-
-def _are_equal(one: Labelled, other: Labelled) -> bool:
-    return np.array_equal(one.rows, other.rows) and np.array_equal(one.labels, other.labels)

@@ -34,6 +34,10 @@ def make_app(service: Service) -> Gate:
     app.include_router(title_routes.router)
     app.include_router(kserve_routes.router)
     app.include_router(operation_routes.router)
+    if service.options.labels is not None:
+        from vitrina.labelling.page_routes import page_app
+
+        app.mount("/label", page_app(lambda request: request.state.models.label_page))
     app.add_exception_handler(Refusal, _on_refusal)
     app.add_exception_handler(InputError, _on_input_error)
     app.add_exception_handler(RequestValidationError, _on_wrong_body)

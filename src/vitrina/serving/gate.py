@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import hmac
 import logging
@@ -29,6 +30,8 @@ _OPEN_PATHS = frozenset(
     ("/health", "/ready", "/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json")
 )
 """Paths that need no key: they tell nothing about the data."""
+
+_PAGE = "/label"
 
 _BODY_SECONDS = 30.0
 """Time for a body to arrive. A client that sends a byte now and then would keep its place."""
@@ -121,14 +124,18 @@ class Gate:
             return
         if scope["path"] in _OPEN_PATHS:
             return
+        # a browser that opens the labelling page can only send the key as a password
+        is_page = scope["path"].startswith(_PAGE)
         kind, _, key = headers.get(b"authorization", b"").partition(b" ")
+        if kind.lower() == b"basic" and is_page:
+            kind, key = b"bearer", _password(key)
         digest = hashlib.sha256(key.strip()).digest()
         known = [hmac.compare_digest(digest, other) for other in keys]
         if kind.lower() != b"bearer" or not any(known):
             raise Refusal(
                 401,
                 "the key is missing or unknown; send it as 'Authorization: Bearer KEY'",
-                {"www-authenticate": "Bearer"},
+                {"www-authenticate": 'Basic realm="vitrina"' if is_page else "Bearer"},
             )
 
     @contextmanager
@@ -170,6 +177,15 @@ class Gate:
                 408, f"the body did not arrive within {_BODY_SECONDS:.0f} seconds; send it again"
             ) from None
         return b"".join(parts)
+
+
+def _password(credentials: bytes) -> bytes:
+    """The password of HTTP's basic authentication; the user's name can be anything."""
+    try:
+        decoded = base64.b64decode(credentials.strip(), validate=True)
+    except ValueError:
+        return b""
+    return decoded.partition(b":")[2]
 
 
 def _check_size(size: int, limit: int) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from vitrina.classification.classifier import TitleClassifier
+    from vitrina.labelling.page_state import PageState
     from vitrina.search.index import TitleIndex
 
 # The tokenizer's store of words is locked while it learns new ones. Small parts keep other requests
@@ -42,12 +43,15 @@ class ServedModels:
     index : TitleIndex or None
     keys : frozenset of bytes
         SHA-256 of the keys; empty if none is needed.
+    label_page : PageState or None
+        What the labelling page shows.
     """
 
     encoder: TitleEncoder
     classifiers: dict[str, TitleClassifier]
     index: TitleIndex | None
     keys: frozenset[bytes]
+    label_page: PageState | None = None
 
     @classmethod
     def load(cls, options: ServiceOptions) -> ServedModels:
@@ -65,7 +69,7 @@ class ServedModels:
         for name, folder in options.classifiers.items():
             classifiers[name] = _load_classifier(folder, encoder, options.encoder)
         index = None if options.index is None else _load_index(options.index, encoder)
-        models = cls(encoder, classifiers, index, keys)
+        models = cls(encoder, classifiers, index, keys, _label_page(options, encoder))
         models._warm_up()
         return models
 
@@ -168,3 +172,16 @@ def _load_index(folder: Path, encoder: TitleEncoder) -> TitleIndex:
     from vitrina.search.index import TitleIndex
 
     return TitleIndex.load(folder, encoder)
+
+
+def _label_page(options: ServiceOptions, encoder: TitleEncoder) -> PageState | None:
+    if options.labels is None:
+        return None
+    from vitrina.labelling.page_state import PageState
+    from vitrina.labelling.project import LabellingProject
+
+    assert options.catalogue is not None
+    column = options.title_column
+    return PageState(
+        LabellingProject(encoder, options.catalogue, options.labels, title_column=column)
+    )

@@ -60,6 +60,8 @@ class ServiceOptions:
         and at each reload.
     product_column, title_column : str
         Columns of `catalogue`.
+    labels : Path, optional
+        Label file. With it, the titles of `catalogue` can be labelled on the page /label.
     host : str
         Address to listen at. Any but that of this machine alone needs a key.
     port : int
@@ -81,6 +83,7 @@ class ServiceOptions:
     catalogue: str | None = None
     product_column: str = "product_id"
     title_column: str = "title"
+    labels: Path | None = None
     host: str = "127.0.0.1"
     port: int = 8000
     key_file: Path | None = None
@@ -93,6 +96,10 @@ class ServiceOptions:
         """Raise InputError if options don't fit together, or a key is missing."""
         if self.index is not None and self.catalogue is not None:
             raise InputError("give an `index` or a `catalogue` to search, not both")
+        if self.labels is not None and self.catalogue is None:
+            raise InputError("`labels` needs a `catalogue`, whose titles are labelled")
+        if self.labels is not None and self.workers > 1:
+            raise InputError("`labels` needs `workers` 1, so that no two people get one title")
         for name in self.classifiers:
             if not _CLASSIFIER_NAME.fullmatch(name) or name == ENCODER_NAME:
                 raise InputError(
