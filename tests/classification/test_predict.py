@@ -237,6 +237,7 @@ def test_skewed_numbers_want_their_logarithm(encoder, sizes, capsys):
         "with negative numbers": (np.exp(1.5 * normal) - 0.1, False),
         "normal": (100 + normal, False),
         "uniform": (rng.random(200), False),
+        "all equal": (np.full(200, 3.0), False),
     }
     assert {name: wants_logarithm(numbers) for name, (numbers, _) in expected.items()} == {
         name: wanted for name, (_, wanted) in expected.items()

@@ -170,10 +170,10 @@ def wants_logarithm(targets: npt.NDArray[np.float64]) -> bool:
     Returns
     -------
     bool
-        Whether all are above 0, their skewness is at least 2, and that of their logarithms is
+        Whether all are above 0 and not equal, their skewness is at least 2, and that of their logarithms is
         nearer to 0.
     """
-    if not (targets > 0).all():
+    if not (targets > 0).all() or np.ptp(targets) == 0:
         return False
     skewness = skew(targets)
     return bool(skewness >= _STRONG_SKEWNESS and abs(skew(np.log(targets))) < skewness)

@@ -183,8 +183,10 @@ def _show_counts(sessions: Sessions, max_products: int, quiet: bool) -> None:
     if sessions.truncated_share > 0.5:
         console(stderr=True).print(
             f"warning: sessions keep only their first {max_products} products, so "
-            f"{sessions.truncated_share:.0%} of the visits are dropped; a larger `max_products` "
-            "(max_session_products on the command line) keeps more"
+            f"{sessions.truncated_share:.0%} of the visits are dropped. Products of so long a "
+            "session have little to do with each other: check the gap that ends a session, and "
+            "that a user is one person. `max_products` (max_session_products on the command line) "
+            "sets the limit"
         )
 
 
