@@ -32,6 +32,8 @@ MAY_IMPORT = {
     "pretraining": {"data", "text", "encoder"},
     "pages": set(),
     "serving": {"encoder", "classification", "search", "labelling", "pages"},
+    "spark": {"data", "encoder", "classification"},
+    "comparison": {"data", "text", "encoder", "classification", "search", "pages"},
     "evaluation": {
         "data",
         "text",
@@ -59,6 +61,7 @@ MAY_IMPORT = {
         "search",
         "pretraining",
         "serving",
+        "comparison",
         "evaluation",
         "evaluation.models",
         "demo",
@@ -210,6 +213,25 @@ def test_public_names_agree_and_resolve() -> None:
         assert getattr(vitrina, name).__module__ == module  # where it is defined
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         _ = vitrina.trian
+
+
+WITHOUT_TORCH = """
+from importlib.machinery import PathFinder
+found = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *rest: None if name == "torch" else found(name, *rest)
+"""
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from vitrina import *; TitleEncoder, TitleClassifier",
+        "import inspect, vitrina; inspect.getmembers(vitrina)",
+        "import pydoc, vitrina; pydoc.render_doc(vitrina)",
+    ],
+)
+def test_the_package_can_be_looked_at_without_torch(code: str) -> None:
+    subprocess.run([sys.executable, "-c", WITHOUT_TORCH + code], check=True)
 
 
 def loaded_by(code: str, *arguments: str | Path) -> set[str]:

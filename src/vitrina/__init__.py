@@ -5,6 +5,7 @@ encoder does not load what only training needs.
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from vitrina._version import __version__ as __version__
@@ -67,6 +68,9 @@ _HOME = {
 }
 
 __all__ = sorted(["__version__", *_HOME])
+if find_spec("torch") is None:
+    # `help(vitrina)` and `from vitrina import *` use all of these names
+    __all__.remove("train")
 
 
 def __getattr__(name: str) -> Any:

@@ -16,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
+from rich.table import Column
 
 _SECONDS_BETWEEN_LINES = 15.0
 
@@ -64,16 +65,21 @@ class Progress:
         self._last_line = time.monotonic()
         self._live: RichProgress | None = None
         if self._console.is_terminal and not quiet:
+            # a narrow terminal shortens the bar and the detail, never the numbers between them
             columns = (
                 TextColumn("[bold]{task.description}"),
-                BarColumn(bar_width=24),
+                BarColumn(bar_width=None, table_column=Column(ratio=2, min_width=4)),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[detail]}"),
+                TextColumn(
+                    "{task.fields[detail]}",
+                    markup=False,
+                    table_column=Column(ratio=3, no_wrap=True, overflow="ellipsis"),
+                ),
             )
-            self._live = RichProgress(*columns, console=self._console, transient=True)
+            self._live = RichProgress(*columns, console=self._console, transient=True, expand=True)
             self._task = self._live.add_task(description, total=total, completed=done, detail="")
 
     def update(self, done: int, detail: str = "") -> None:

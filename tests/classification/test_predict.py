@@ -5,15 +5,15 @@ import re
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
+from sklearn.model_selection import StratifiedGroupKFold
 
 from vitrina.classification.classifier import TitleClassifier
-from vitrina.classification.predict import (
-    cross_validated,
-    fit_file,
-    predict_file,
-    wants_logarithm,
-)
+from vitrina.classification.cross_validation import cross_validated
+from vitrina.classification.predict import fit_file, predict_file, wants_logarithm
 from vitrina.classification.regressor import TitleRegressor
+from vitrina.classification.tfidf import HashedTfidf
 from vitrina.errors import InputError
 
 
@@ -41,7 +41,8 @@ def test_fit_file_is_fit_on_its_columns(encoder, labels, tmp_path, suffix):
     classes = ["false", "true"] if suffix == "csv" else [False, True]
     assert fitted.classes_.tolist() == classes
     assert counts == {"rows": 200, "null_label": 0, "null_title": 0, "used": 200}
-    assert score == cross_validated(expected, labels["title"], labels["ounces"])
+    of_lists = cross_validated(expected, labels["title"], labels["ounces"])
+    assert score.lower() == of_lists.lower()  # a CSV file has no booleans
     assert score.startswith("5-fold AUC ROC: ")
 
 
@@ -119,12 +120,67 @@ def test_scores_of_several_and_of_rare_classes(encoder, grocery_titles):
     model, titles = TitleClassifier(encoder), grocery_titles[:60]
     score = cross_validated(model, titles, [i % 3 for i in range(60)])
     assert re.fullmatch(
-        r"5-fold accuracy: 0\.\d{3} ± 0\.\d{3} \(most frequent class: 0\.333\)", score
+        r"5-fold accuracy: 0\.\d{3} ± 0\.\d{3} \(most frequent class: 0\.333\); of words alone: "
+        r"0\.\d{3} ± 0\.\d{3}\nclasses: 0 20 \(33\.3%\) · 1 20 \(33\.3%\) · 2 20 \(33\.3%\)",
+        score,
     )
     # many rows, few titles
     rows = [*titles, *titles[:4] * 3]
     score = cross_validated(model, rows, ["rare" if row in titles[:4] else "x" for row in rows])
-    assert score == "no cross-validation: class 'rare' has 4 distinct titles; 5 are needed"
+    first, balance = score.splitlines()
+    assert first == "no cross-validation: class 'rare' has 4 distinct titles; 5 are needed"
+    assert balance == "classes: x 56 (77.8%) · rare 16 (22.2%)"
+
+
+def test_score_and_thresholds_are_those_of_the_folds(encoder, labels):
+    """All figures, from the folds as scikit-learn makes them and its own metrics."""
+    model = TitleClassifier(encoder, C=1.0)
+    titles, truth = labels["title"].to_numpy(), labels["ounces"].to_numpy()
+    score = cross_validated(model, labels["title"], labels["ounces"])
+    first, balance, thresholds = score.splitlines()
+    assert balance.startswith("classes: ")
+    forms = np.array(encoder.weights.tokenizer.normalizer(titles), dtype=object)
+    probability, words, aucs, aucs_of_words = np.empty(200), np.empty(200), [], []
+    for train, test in StratifiedGroupKFold(5, shuffle=True, random_state=0).split(
+        forms, truth, forms
+    ):
+        fitted = TitleClassifier(encoder, C=1.0).fit(titles[train], truth[train])
+        probability[test] = fitted.predict_proba(titles[test])[:, 1]
+        aucs.append(roc_auc_score(truth[test], probability[test]))
+        tfidf = HashedTfidf.fit(forms[train])
+        of_words = LogisticRegression(C=10, solver="liblinear", max_iter=1000)
+        of_words.fit(tfidf(forms[train]), truth[train])
+        words[test] = of_words.decision_function(tfidf(forms[test]))
+        aucs_of_words.append(roc_auc_score(truth[test], words[test]))
+    assert first == (
+        f"5-fold AUC ROC: {np.mean(aucs):.3f} ± {np.std(aucs):.3f}; "
+        f"of words alone: {np.mean(aucs_of_words):.3f} ± {np.std(aucs_of_words):.3f}"
+    )
+    found = re.findall(r"(\d\.\d+): precision (\d\.\d+), recall (\d\.\d+)", thresholds)
+    best = max(np.unique(probability), key=lambda at: f1_score(truth, probability >= at))
+    for at, (shown, precision, recall) in zip((0.5, best), found, strict=True):
+        assert shown == f"{at:.2f}"
+        assert precision == f"{precision_score(truth, probability >= at):.2f}"
+        assert recall == f"{recall_score(truth, probability >= at):.2f}"
+
+
+def test_rows_without_a_title_get_no_prediction(encoder, labels, tmp_path):
+    table = pl.DataFrame({"title": [None, *labels["title"][:3], None]})
+    model = TitleClassifier(encoder, C=1.0).fit(labels["title"], labels["ounces"])
+    predict_file(model, table, tmp_path / "scores.parquet", quiet=True)
+    scores = pl.read_parquet(tmp_path / "scores.parquet")
+    for column in ("prediction", "probability_False", "probability_True"):
+        assert scores[column].is_null().to_list() == [True, False, False, False, True]
+    sizes = TitleRegressor(encoder, C=1.0).fit(labels["title"], range(200))
+    predict_file(sizes, table, tmp_path / "numbers.parquet", quiet=True)
+    numbers = pl.read_parquet(tmp_path / "numbers.parquet")["prediction"]
+    assert numbers.is_null().to_list() == [True, False, False, False, True]
+
+
+def test_many_classes_are_a_warning_that_names_the_column(encoder, grocery_titles, capsys):
+    table = pl.DataFrame({"title": grocery_titles[:510], "sku": [f"p{i}" for i in range(510)]})
+    fit_file(TitleClassifier(encoder, C=1.0), table, label_column="sku")
+    assert "warning: 'sku' has 510 classes" in capsys.readouterr().err
 
 
 def test_a_batch_is_scored_in_parts(encoder, labels, tmp_path, monkeypatch):

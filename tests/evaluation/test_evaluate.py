@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from vitrina.classification.classifier import TitleClassifier
 from vitrina.cli import main
 from vitrina.data.sources import load_public_dataset
-from vitrina.demo.run import product_table
+from vitrina.demo.demo_products import product_table
 from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.evaluation.evaluate import evaluate
 from vitrina.evaluation.models.bag_of_words import BagOfWords
@@ -165,14 +165,19 @@ def test_figures_are_those_of_the_models(words: Path) -> None:
     assert cells["size"].to_list() == [50, 50, 200, 200, 50, 200]
 
 
-def test_a_new_encoder_costs_its_own_cells(words: Path, encoder: TitleEncoder) -> None:
+def test_a_new_encoder_costs_its_own_cells(
+    words: Path, encoder: TitleEncoder, capsys: pytest.CaptureFixture[str]
+) -> None:
     encoder.save(words / "ours")
     options = ["--sizes", "50,100", "--subsamples", "2", "--quiet"]
     task, out = str(words / "tasks.toml"), words / "out"
     assert run(task, "--out", str(out), "--baselines", "tf-idf", *options) == 0
     before = {file: file.stat().st_mtime_ns for file in (out / "cache" / "cells").rglob("*.json")}
     assert len(before) == 4
-    more = ["--encoder", str(words / "ours"), "--baselines", "tf-idf", "random", "encoder-alone"]
+    twice = ["--encoder", str(words / "ours"), "--baselines", "encoder"]
+    assert run(task, "--out", str(out), *twice, *options, "--resume") == 2
+    assert "the saved encoder is compared without it" in capsys.readouterr().err
+    more = ["--encoder", str(words / "ours"), "--baselines", "tf-idf,random", "encoder-alone"]
     assert run(task, "--out", str(out), *more, *options, "--resume") == 0
     after = {file: file.stat().st_mtime_ns for file in (out / "cache" / "cells").rglob("*.json")}
     assert before.items() <= after.items()

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeAlias, overload
+from typing import TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 from scipy.stats import skew  # type: ignore[import-untyped]
-from sklearn.metrics import mean_absolute_error
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_score, cross_validate
 
 from vitrina.classification.classifier import TitleClassifier
+from vitrina.classification.cross_validation import cross_validated
 from vitrina.classification.regressor import TitleRegressor
 from vitrina.classification.saved import LARGEST_TARGET
 from vitrina.data.stream import add_columns
@@ -32,8 +31,7 @@ from vitrina.progress import console
 
 Model: TypeAlias = TitleClassifier | TitleRegressor
 
-FOLDS = 5
-"""Folds of the cross-validation."""
+_MANY_CLASSES = 500
 
 _SCORED_AT_ONCE = 1 << 22
 """Titles times classes."""
@@ -50,22 +48,33 @@ def fit_file(
     *,
     label_column: str,
     title_column: str = ...,
+    quiet: bool = ...,
 ) -> tuple[TitleClassifier, str, dict[str, int]]: ...
 
 
 @overload
 def fit_file(
-    model: TitleRegressor, source: Source, *, label_column: str, title_column: str = ...
+    model: TitleRegressor,
+    source: Source,
+    *,
+    label_column: str,
+    title_column: str = ...,
+    quiet: bool = ...,
 ) -> tuple[TitleRegressor, str, dict[str, int]]: ...
 
 
 def fit_file(
-    model: TitleEncoder | Model, source: Source, *, label_column: str, title_column: str = "title"
+    model: TitleEncoder | Model,
+    source: Source,
+    *,
+    label_column: str,
+    title_column: str = "title",
+    quiet: bool = True,
 ) -> tuple[Model, str, dict[str, int]]:
     """Fit a classifier or regressor on the rows of a table that have both a title and a label.
 
     Prints a warning to stderr if the numbers for a regressor are all above 0 and so skewed that
-    their logarithm may be the better target.
+    their logarithm may be the better target, or if there are more than 500 classes.
 
     Parameters
     ----------
@@ -77,6 +86,8 @@ def fit_file(
         Column of the labels: classes, or numbers for a regressor.
     title_column : str, optional
         Column of the titles.
+    quiet : bool, default True
+        Show no progress.
 
     Returns
     -------
@@ -125,11 +136,14 @@ def fit_file(
             f"{where}: no row of {len(table):,} has both a '{title_column}' and a "
             f"'{label_column}': is this the right file?"
         )
+    if not isinstance(model, TitleRegressor):
+        _warn_of_many_classes(used["label"], label_column)
+    console(stderr=True, quiet=quiet).print(f"fitting on {len(used):,} titles")
     with error_prefix(where):
         model.fit(used["title"], used["label"])
     if isinstance(model, TitleRegressor):
         _warn_of_skewness(used["label"].to_numpy(), label_column)
-    return model, cross_validated(model, used["title"], used["label"]), counts
+    return model, cross_validated(model, used["title"], used["label"], quiet=quiet), counts
 
 
 def _as_numbers(column: pl.Series, name: str, where: str) -> pl.Series:
@@ -151,6 +165,16 @@ def _as_numbers(column: pl.Series, name: str, where: str) -> pl.Series:
     return numbers
 
 
+def _warn_of_many_classes(labels: pl.Series, name: str) -> None:
+    classes = labels.n_unique()
+    if classes > _MANY_CLASSES:
+        console(stderr=True).print(
+            f"warning: '{name}' has {classes:,} classes. Each gets a model of its own, so fitting "
+            "takes minutes and the folder hundreds of megabytes. Is it the right column? Rare "
+            "classes can be put together as one"
+        )
+
+
 def _warn_of_skewness(targets: npt.NDArray[np.float64], name: str) -> None:
     if wants_logarithm(targets):
         console(stderr=True).print(
@@ -170,8 +194,8 @@ def wants_logarithm(targets: npt.NDArray[np.float64]) -> bool:
     Returns
     -------
     bool
-        Whether all are above 0 and not equal, their skewness is at least 2, and that of their logarithms is
-        nearer to 0.
+        Whether all are above 0 and not equal, their skewness is at least 2, and that of their
+        logarithms is nearer to 0.
     """
     if not (targets > 0).all() or np.ptp(targets) == 0:
         return False
@@ -203,7 +227,7 @@ def predict_file(
     out : str or Path
         The file to write; its name ends in .parquet.
     title_column : str, optional
-        Column of the titles. A missing title counts as the empty title.
+        Column of the titles. A row without a title gets no prediction: its new columns are null.
     force : bool, optional
         Replace `out` if it exists.
     quiet : bool, optional
@@ -222,9 +246,10 @@ def predict_file(
     """
 
     def prediction_columns(titles: pl.Series) -> dict[str, pa.Array]:
+        missing = titles.is_null().to_numpy()
         if isinstance(model, TitleRegressor):
-            return {"prediction": pa.array(model.predict(titles))}
-        return _class_columns(model, titles)
+            return {"prediction": pa.array(model.predict(titles), mask=missing)}
+        return _class_columns(model, titles, missing)
 
     return add_columns(
         source,
@@ -237,8 +262,10 @@ def predict_file(
     )
 
 
-def _class_columns(classifier: TitleClassifier, titles: pl.Series) -> dict[str, pa.Array]:
-    """The predicted class of each title and the probability of each class."""
+def _class_columns(
+    classifier: TitleClassifier, titles: pl.Series, missing: npt.NDArray[np.bool_]
+) -> dict[str, pa.Array]:
+    """The predicted class of each title and the probability of each class; null if missing."""
     classes = classifier.classes_
     probabilities = np.empty((len(classes), len(titles)))
     best = np.empty(len(titles), np.int64)
@@ -248,88 +275,7 @@ def _class_columns(classifier: TitleClassifier, titles: pl.Series) -> dict[str, 
         part = classifier.predict_proba(titles[start : start + step])
         probabilities[:, start : start + step] = part.T
         best[start : start + step] = part.argmax(axis=1)
-    columns = {"prediction": pa.array(classes[best])}
+    columns = {"prediction": pa.array(classes[best], mask=missing)}
     for name, column in zip(classes.tolist(), probabilities, strict=True):
-        columns[f"probability_{name}"] = pa.array(column)
+        columns[f"probability_{name}"] = pa.array(column, mask=missing)
     return columns
-
-
-def cross_validated(model: Model, titles: Any, labels: Any) -> str:
-    """Estimate the score on new titles by 5-fold cross-validation.
-
-    Rows of equal normal form are kept in one fold, so that no title is both learnt and scored.
-
-    Parameters
-    ----------
-    model : TitleClassifier or TitleRegressor
-        Its parameters are used; it is not changed.
-    titles : list, or numpy, polars, pyarrow or pandas column, of n str
-    labels : list, or numpy, polars, pyarrow or pandas column, of n str, int, float or bool
-        Classes, or numbers for a regressor.
-
-    Returns
-    -------
-    str
-        Means and standard deviations of the folds, in words. For a classifier: the AUC ROC for two
-        classes if every fold has both, else the accuracy, with that of always predicting the most
-        frequent class. For a regressor: R² and the mean absolute error, with that of always
-        predicting the median. If there are too few distinct titles, a sentence that says so.
-    """
-    forms = np.array(model.encoder.weights.tokenizer.normalizer(titles), dtype=object)
-    if isinstance(model, TitleRegressor):
-        return _validated_numbers(model, titles, np.asarray(labels, np.float64), forms)
-    return _validated_classes(model, titles, np.asarray(labels), forms)
-
-
-def _validated_classes(
-    classifier: TitleClassifier, titles: Any, labels: npt.NDArray[Any], forms: npt.NDArray[Any]
-) -> str:
-    classes, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-
-    distinct_pairs = set(zip(codes.tolist(), forms, strict=True))
-    distinct = np.bincount([code for code, _ in distinct_pairs])
-    fewest = distinct.min()
-    if fewest < FOLDS:
-        rare = classes[distinct.argmin()]
-        return (
-            f"no cross-validation: class '{rare}' has {fewest} distinct titles; {FOLDS} are needed"
-        )
-
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
-    splits = list(folds.split(forms, codes, forms))
-    # AUC needs both classes in the test rows, which grouping can prevent.
-    has_auc = len(classes) == 2 and all(len(set(codes[test])) == 2 for _, test in splits)
-    metric, name = ("roc_auc", "AUC ROC") if has_auc else ("accuracy", "accuracy")
-    scores = cross_val_score(classifier, titles, labels, cv=splits, scoring=metric)
-    text = f"{FOLDS}-fold {name}: {scores.mean():.3f} ± {scores.std():.3f}"
-    if not has_auc:
-        text += f" (most frequent class: {counts.max() / counts.sum():.3f})"
-    return text
-
-
-def _validated_numbers(
-    regressor: TitleRegressor,
-    titles: Any,
-    targets: npt.NDArray[np.float64],
-    forms: npt.NDArray[Any],
-) -> str:
-    distinct, title_of_row = np.unique(forms, return_inverse=True)
-    # R² needs two rows
-    if len(distinct) < 2 * FOLDS:
-        return (
-            f"no cross-validation: there are {len(distinct)} distinct titles; {2 * FOLDS} are "
-            "needed"
-        )
-    fold = (np.random.default_rng(0).permutation(len(distinct)) % FOLDS)[title_of_row]
-    splits = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(FOLDS)]
-    if any(len(np.unique(targets[part])) < 2 for split in splits for part in split):
-        return "no cross-validation: too many of the numbers are the same"
-    figures = cross_validate(
-        regressor, titles, targets, cv=splits, scoring=("r2", "neg_mean_absolute_error")
-    )
-    r2, error = figures["test_r2"], -figures["test_neg_mean_absolute_error"]
-    of_median = mean_absolute_error(targets, np.full(len(targets), np.median(targets)))
-    return (
-        f"{FOLDS}-fold R²: {r2.mean():.3f} ± {r2.std():.3f}, mean absolute error: "
-        f"{error.mean():.4g} ± {error.std():.2g} (median: {of_median:.4g})"
-    )

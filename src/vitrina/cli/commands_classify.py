@@ -60,10 +60,14 @@ def fit_classifier(
 
     refuse_existing(out, force, KIND)
     model = TitleClassifier(TitleEncoder.load(encoder))
-    fitted, score, counts = fit_file(model, labels, label_column=label, title_column=title_column)
+    fitted, score, counts = fit_file(
+        model, labels, label_column=label, title_column=title_column, quiet=quiet
+    )
     fitted.save(out, force=force)
     console().print(score)
-    console(stderr=True, quiet=quiet).print(f"labels: {counted(counts)}\nclassifier: {out}")
+    notes = console(stderr=True, quiet=quiet)
+    notes.print(f"labels: {counted(counts)}\nclassifier: {out}")
+    notes.print(f"next: vitrina classify predict {out} TITLES --out scores.parquet")
 
 
 @regress.command(name="fit")
@@ -89,10 +93,14 @@ def fit_regressor(
 
     refuse_existing(out, force, KIND)
     model = TitleRegressor(TitleEncoder.load(encoder))
-    fitted, score, counts = fit_file(model, labels, label_column=label, title_column=title_column)
+    fitted, score, counts = fit_file(
+        model, labels, label_column=label, title_column=title_column, quiet=quiet
+    )
     fitted.save(out, force=force)
     console().print(score)
-    console(stderr=True, quiet=quiet).print(f"numbers: {counted(counts)}\nregressor: {out}")
+    notes = console(stderr=True, quiet=quiet)
+    notes.print(f"numbers: {counted(counts)}\nregressor: {out}")
+    notes.print(f"next: vitrina regress predict {out} TITLES --out numbers.parquet")
 
 
 @classify.command(name="predict")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -88,7 +89,7 @@ def evaluate(
         tasks,
         out,
         encoders=encoder or (),
-        baselines=baselines,
+        baselines=None if baselines is None else _names(baselines),
         sizes=_numbers("sizes", sizes, int),
         subsamples=subsamples,
         alphas=_numbers("alphas", alphas, float) or (),
@@ -128,6 +129,15 @@ def _compare_strategies(
         quiet=quiet,
     )
     console().print(f"report: {out / 'strategies.html'}")
+
+
+def _names(values: list[str]) -> list[str]:
+    """The names of an option that takes several, also with commas between them."""
+    names = []
+    for value in values:
+        # commas in brackets are between the options of one baseline
+        names += re.split(r",(?![^\[]*\])", value)
+    return [name for name in names if name]
 
 
 def _numbers(name: str, text: str | None, kind: type[_Number]) -> list[_Number] | None:

@@ -80,6 +80,11 @@ def _checked_entry(context: ModelContext, name: str, source: str) -> ModelEntry:
             f"`baselines`: {name} needs a model; write {name}:MODEL, where MODEL is a folder or a "
             "name on the hub"
         )
+    if name == "encoder" and context.encoder is not None and not context.shops:
+        raise InputError(
+            "`baselines`: encoder is trained on the sessions of the task file, which has none; the "
+            "saved encoder is compared without it"
+        )
     if entry.lacks_sessions(context):
         raise InputError(
             f"`baselines`: {name} needs sessions; add [sessions.NAME] to the task file and "
