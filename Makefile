@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo report test fuzz bench clean
+.PHONY: setup demo report test docs matrix fuzz bench clean
 
 setup: $(STAMP)
 
@@ -46,6 +46,17 @@ test: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/pytest
 
+# The documentation, in build/docs. Its examples run, and any warning is an error.
+docs: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs
+
+# The built package in clean environments: each Python, the newest and the lowest dependencies, each
+# extra. MATRIX='--python 3.11 --extras none' is a part of it.
+matrix: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt build twine uv
+	$(BIN)/python .ci/matrix.py $(MATRIX)
+
 # The long form of tests/fuzz; FUZZ_SEED=n repeats the cases of a run that printed this seed.
 fuzz: MINUTES ?= 12
 fuzz: $(STAMP)
@@ -57,6 +68,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/encode.py --quick
 	$(BIN)/python benchmarks/one.py
 	$(BIN)/python benchmarks/embed.py 500000
+	$(BIN)/python benchmarks/refresh.py 200000
 	$(BIN)/python benchmarks/sessions.py 5000000
 	$(BIN)/python benchmarks/store.py 10000000
 	$(BIN)/python benchmarks/train.py --quick

@@ -7,13 +7,9 @@ in the build. Everything is a local file: the pages can be read offline.
 from __future__ import annotations
 
 import re
-import sys
-from pathlib import Path
 from typing import Any
 
 from vitrina import __version__
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 project = "vitrina"
 author = "the authors of vitrina"
@@ -71,5 +67,11 @@ def _link_outside(app: Any, document: str, source: list[str]) -> None:
     source[0] = re.sub(rf"\]\({re.escape(up)}(?!\.)", f"]({SOURCE}", source[0])
 
 
+def _is_of_scikit_learn(app: Any, what: str, name: str, *rest: Any) -> bool | None:
+    """Leave out the methods of metadata routing that scikit-learn adds to each estimator."""
+    return True if re.search(r"\bset_\w+_request$", name) else None
+
+
 def setup(app: Any) -> None:
     app.connect("source-read", _link_outside)
+    app.connect("autodoc-skip-member", _is_of_scikit_learn)

@@ -30,7 +30,7 @@ from vitrina import Settings, train_from_tables
 encoder = train_from_tables(
     shop.events,
     shop.products,
-    "encoder",
+    "shop/encoder",
     Settings(language=shop.language, max_steps=60),
     gap=shop.gap,
     event_columns=shop.columns,
@@ -60,8 +60,8 @@ found = most_similar(encoder, shop.products, queries, k=4)
 found.select("query", "title", "category", "similarity")
 
 # %%
-# The encoder is a folder without code and without pickle. ``TitleEncoder.load("encoder")`` opens it.
+# The encoder is a folder without code and without pickle. ``TitleEncoder.load("shop/encoder")`` opens it.
 
 from pathlib import Path
 
-sorted(path.name for path in Path("encoder").iterdir())
+sorted(path.name for path in Path("shop/encoder").iterdir())

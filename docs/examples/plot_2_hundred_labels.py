@@ -39,7 +39,7 @@ from sklearn.pipeline import make_pipeline, make_union
 
 from vitrina import TitleClassifier
 
-encoder = TitleEncoder.load("encoder")  # from the first example
+encoder = TitleEncoder.load("shop/encoder")  # from the first example
 
 
 def ngrams():

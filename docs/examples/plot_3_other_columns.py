@@ -46,7 +46,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from vitrina import TitleFeatures
 
-encoder = TitleEncoder.load("encoder")  # from the first example
+encoder = TitleEncoder.load("shop/encoder")  # from the first example
 parts = {
     "title": ("title", TitleFeatures(encoder), "title"),
     "price": ("price", StandardScaler(), ["price"]),

@@ -37,9 +37,9 @@ from sklearn.metrics import average_precision_score
 from vitrina import TitleClassifier
 from vitrina.labelling.project import LabellingProject
 
-encoder = TitleEncoder.load("encoder")  # from the first example
-Path("labels.csv").unlink(missing_ok=True)
-project = LabellingProject(encoder, catalogue.select("title"), "labels.csv")
+encoder = TitleEncoder.load("shop/encoder")  # from the first example
+Path("shop/labels.csv").unlink(missing_ok=True)
+project = LabellingProject(encoder, catalogue.select("title"), "shop/labels.csv")
 
 
 def answer(title, strategy):
@@ -52,7 +52,7 @@ for _ in range(120):
     title, strategy = project.next_titles(1).select("title", "strategy").row(0)
     answer(title, strategy)
 
-labelled = pl.read_csv("labels.csv")
+labelled = pl.read_csv("shop/labels.csv")
 labelled.group_by("strategy", "label").len().sort("strategy", "label")
 
 # %%

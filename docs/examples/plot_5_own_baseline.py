@@ -35,7 +35,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
 
-encoder = TitleEncoder.load("encoder")  # from the first example
+encoder = TitleEncoder.load("shop/encoder")  # from the first example
 models = {
     "yours": lambda: make_pipeline(CountVectorizer(), MultinomialNB()),
     "vitrina": lambda: TitleClassifier(encoder, C=2.0),

@@ -23,7 +23,7 @@ table = (
     .unique("title", maintain_order=True)
     .sample(2_000, seed=0, shuffle=True)
 )
-encoder = TitleEncoder.load("encoder")  # from the first example
+encoder = TitleEncoder.load("shop/encoder")  # from the first example
 vectors = encoder.transform(table["title"])
 
 # %%

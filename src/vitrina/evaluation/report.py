@@ -228,12 +228,19 @@ def _text(paragraph: str) -> _Block:
     return _Block(text(paragraph), paragraph)
 
 
-def _bullets(paragraphs: Sequence[str], heads: Sequence[str] = ()) -> _Block:
-    lines = [f"- {paragraph}" for paragraph in paragraphs]
-    if heads:
-        pairs = zip(heads, paragraphs, strict=True)
-        lines = [f"- **{head}**: {paragraph}" for head, paragraph in pairs]
-    return _Block(bullets(paragraphs, heads), "\n".join(lines))
+def _bullets(paragraphs: Sequence[str]) -> _Block:
+    return _Block(bullets(paragraphs), "\n".join(f"- {paragraph}" for paragraph in paragraphs))
+
+
+def _findings(findings: Mapping[str, str]) -> _Block:
+    """One line for each task, which says who leads; the page shows the rest on demand."""
+    html = []
+    for task, finding in findings.items():
+        first, _, rest = finding.partition(". ")
+        name = f"{task}: {first}" if rest else f"{task}: {first.removesuffix('.')}"
+        html.append(fold(name, text(rest)) if rest else text(f"{name}."))
+    markdown = [f"- **{task}**: {finding}" for task, finding in findings.items()]
+    return _Block("\n".join(html), "\n".join(markdown))
 
 
 def _table(table: Table) -> _Block:
@@ -330,7 +337,7 @@ def _sections(
     sections = {
         _WINNERS: [
             _text(_NOTE_ON_WINNERS),
-            _bullets(list(findings.values()), heads=list(findings)),
+            _findings(findings),
         ]
     }
     if several:

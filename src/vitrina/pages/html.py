@@ -64,7 +64,10 @@ figure { margin: 0; min-width: 0 }
 figure svg { display: block; width: 100%%; height: auto }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; font-size: .88rem; margin: .3rem 0 }
 .legend svg { height: .9rem; margin-right: .35rem; vertical-align: -.1rem }
-.scroll { overflow-x: auto; margin: .4rem 0 .8rem }
+/* a shadow at an edge says that the table goes on there */
+.scroll { overflow-x: auto; margin: .4rem 0 .8rem; background: linear-gradient(to left,
+  var(--ground) 40%%, transparent) right / 2.5rem 100%% no-repeat local,
+  linear-gradient(to left, #0004, transparent) right / .8rem 100%% no-repeat scroll, var(--ground) }
 table { border-collapse: separate; border-spacing: 0; width: 100%%;
   font-size: .9rem; line-height: 1.375rem }
 th, td { text-align: left; padding: 5px 11px 5px 0; border-bottom: 1px solid var(--line);
@@ -213,7 +216,7 @@ class Table(NamedTuple):
             row_attribute = " class=own" if i == self.own else ""
             body.append(f"<tr{row_attribute}>{''.join(cells)}</tr>")
         return (
-            f"<div class=scroll><table><thead><tr>{''.join(head)}</tr></thead>"
+            f"<div class=scroll tabindex=0><table><thead><tr>{''.join(head)}</tr></thead>"
             f"<tbody>{''.join(body)}</tbody></table></div>"
         )
 
