@@ -16,7 +16,7 @@ import polars as pl
 
 from vitrina.data.catalogue import read_catalogue
 from vitrina.data.sources import completejourney_tables, load_public_dataset
-from vitrina.demo.run import product_table
+from vitrina.demo.demo_products import product_table
 from vitrina.evaluation.protocol import split_titles
 from vitrina.files import atomic_path
 from vitrina.hashing import unit_hash

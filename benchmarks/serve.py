@@ -8,7 +8,8 @@
 2. Batches from two clients at a time, as Arrow and as base64 JSON: titles/s. The clients read the
    answers without decoding them, on the same processors as the service. The encoder without a
    service gets the same batches.
-3. --soak: batches and single titles at half of the full load, and the memory of the worker.
+3. --soak MINUTES, instead of 1 and 2: batches and single titles at half of the full load, and the
+   memory of the worker over time.
 
 The peer is a FastAPI application as it is usually written, around all-MiniLM-L6-v2 of
 sentence-transformers. It gets the same requests, fewer at a time.
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import re
 import statistics
@@ -47,6 +49,7 @@ RATE = 300.0
 PEER_RATE = 30.0  # it can't answer more
 CLIENTS = 2
 BATCH, PEER_BATCH = 2_048, 32
+SAMPLE_SECONDS = 10.0
 JSON, ARROW = "application/json", "application/vnd.apache.arrow.stream"
 
 
@@ -55,6 +58,19 @@ class Server(NamedTuple):
 
     port: int
     pid: int
+
+
+class Sent(NamedTuple):
+    """What clients sent in some seconds, and the seconds of processors that the server used."""
+
+    titles: int
+    seconds: float
+    processor: float
+
+    @property
+    def rate(self) -> float:
+        """Titles per second."""
+        return self.titles / self.seconds
 
 
 class Request(NamedTuple):
@@ -191,12 +207,16 @@ def one_title(ours: Server, theirs: Server, titles: list[str], seconds: float, r
     """The latency of one title."""
     p99: dict[str, list[float]] = {OURS: [], PEER: []}
     median: dict[str, list[float]] = {OURS: [], PEER: []}
+    used = processor_seconds(ours.pid)
     for _ in range(rounds):
         for name, server, rate in ((OURS, ours, RATE), (PEER, theirs, PEER_RATE)):
             took = asyncio.run(latencies(server.port, titles, rate, seconds))
             p99[name].append(1e3 * float(np.quantile(took, 0.99)))
             median[name].append(1e3 * statistics.median(took))
+    used = processor_seconds(ours.pid) - used
     name = f"service, one title, {RATE:.0f} requests/s"
+    requests = rounds * int(RATE * (seconds + 1))
+    record(f"{name}: processor time of a request", 1e3 * used / requests, "ms")
     record(f"{name}: p99", statistics.median(p99[OURS]), "ms", goal=5, at_most=True)
     for what, values in (("p99", p99), ("median", median)):
         ratios = [a / b for a, b in zip(values[OURS], values[PEER], strict=True)]
@@ -262,26 +282,39 @@ def batches(
     starts = range(0, len(titles) - BATCH, BATCH)
     batches = [titles[start : start + BATCH] for start in starts]
     # a word takes longer when it is new; the peer has no memory of words
-    rate_of(ours, ways["Arrow"][0], BATCH, 0, passes=1)
+    send(ours, ways["Arrow"][0], BATCH)
     rate_in_process(encoder, batches, 0)
-    rates: dict[str, list[float]] = {way: [] for way in (*ways, PEER, IN_PROCESS)}
+    sent: dict[str, list[Sent]] = {way: [] for way in (*ways, PEER)}
+    in_process = []
     for _ in range(options.rounds):
         for way, (requests, _) in ways.items():
-            rates[way].append(rate_of(ours, requests, BATCH, options.seconds))
-        rates[PEER].append(rate_of(theirs, their_requests, PEER_BATCH, options.seconds))
-        rates[IN_PROCESS].append(rate_in_process(encoder, batches, options.seconds))
+            sent[way].append(send(ours, requests, BATCH, options.seconds))
+        sent[PEER].append(send(theirs, their_requests, PEER_BATCH, options.seconds))
+        in_process.append(rate_in_process(encoder, batches, options.seconds))
+    others = {PEER: [one.rate for one in sent[PEER]], IN_PROCESS: in_process}
     for way, (_, goal) in ways.items():
-        value = statistics.median(rates[way])
-        record(f"service, {name}, batches as {way}", value, "titles/s", goal=goal)
-        for other in (PEER, IN_PROCESS):
-            record(
-                f"service, {name}, batches as {way} / {other}",
-                value,
-                "titles/s",
-                peer=other,
-                peer_value=statistics.median(rates[other]),
-                ratios=[a / b for a, b in zip(rates[way], rates[other], strict=True)],
-            )
+        record_batches(f"service, {name}, batches as {way}", sent[way], others, goal)
+
+
+def record_batches(
+    name: str, sent: list[Sent], others: dict[str, list[float]], goal: float
+) -> None:
+    """Record our rate, what a processor can do, and the ratios to the other rates."""
+    rates = [one.rate for one in sent]
+    value = statistics.median(rates)
+    record(name, value, "titles/s", goal=goal)
+    # other processes, such as the clients, hardly change this
+    per_processor = sum(one.titles for one in sent) / sum(one.processor for one in sent)
+    record(f"{name}: in a second of one processor", per_processor, "titles")
+    for other, their_rates in others.items():
+        record(
+            f"{name} / {other}",
+            value,
+            "titles/s",
+            peer=other,
+            peer_value=statistics.median(their_rates),
+            ratios=[a / b for a, b in zip(rates, their_rates, strict=True)],
+        )
 
 
 def rate_in_process(encoder: TitleEncoder, batches: list[list[str]], seconds: float) -> float:
@@ -301,22 +334,21 @@ def parts(titles: list[str], size: int, form: Any) -> list[Request]:
     return [form(titles[start : start + size]) for start in starts]
 
 
-def rate_of(
-    server: Server, requests: list[Request], batch: int, seconds: float, passes: int = 0
-) -> float:
-    """Titles per second of some clients that send one request after another.
+def send(server: Server, requests: list[Request], batch: int, seconds: float | None = None) -> Sent:
+    """Send requests from some clients, each one request after another.
 
-    They end after some seconds, or after all requests if `passes` is set.
+    They end after some seconds, or after all requests by default.
     """
     sent = 0
     lock = threading.Lock()
-    jobs = iter(requests) if passes else cycle(requests)
+    jobs = iter(requests) if seconds is None else cycle(requests)
+    used = processor_seconds(server.pid)
     started = time.perf_counter()
 
     def client(_: int) -> None:
         nonlocal sent
         connection = HTTPConnection("127.0.0.1", server.port)
-        while passes or time.perf_counter() - started < seconds:
+        while seconds is None or time.perf_counter() - started < seconds:
             with lock:
                 request = next(jobs, None)
             if request is None:
@@ -327,7 +359,8 @@ def rate_of(
 
     with ThreadPoolExecutor(CLIENTS) as pool:
         list(pool.map(client, range(CLIENTS)))
-    return sent / (time.perf_counter() - started)
+    took = time.perf_counter() - started
+    return Sent(sent, took, processor_seconds(server.pid) - used)
 
 
 def soak(server: Server, titles: list[str], seconds: float) -> None:
@@ -337,12 +370,13 @@ def soak(server: Server, titles: list[str], seconds: float) -> None:
     100 MiB. The highest memory of each half of the time shows whether it grows.
     """
     requests = parts(titles, BATCH, arrow)
-    rate_of(server, requests, BATCH, 0, passes=1)
-    full = rate_of(server, requests, BATCH, 5)
+    send(server, requests, BATCH)
+    full = send(server, requests, BATCH, 10).rate
     between = 2 * BATCH / full
+    print(f"full load: {full:,.0f} titles/s in batches", flush=True)
     connection = HTTPConnection("127.0.0.1", server.port)
     singles = cycle(titles)
-    highest = [0.0, 0.0]
+    samples = [(0.0, memory(server.pid))]
     started = time.perf_counter()
     sent = 0
     for batch in cycle(requests):
@@ -352,13 +386,24 @@ def soak(server: Server, titles: list[str], seconds: float) -> None:
         post(connection, batch)
         post(connection, embeddings([next(singles)], "base64"))
         sent += 1
-        half = 0 if 2 * passed < seconds else 1
-        highest[half] = max(highest[half], memory(server.pid))
+        if passed >= samples[-1][0] + SAMPLE_SECONDS:
+            samples.append((passed, memory(server.pid)))
+            print(
+                f"{passed:6.0f} s  {sent * BATCH:12,} titles  {samples[-1][1]:6.0f} MiB", flush=True
+            )
         time.sleep(max(0, started + sent * between - time.perf_counter()))
     name = f"service, soak of {seconds / 60:g} minutes"
     record(name, sent * BATCH / seconds, "titles/s")
-    record(f"{name}: highest memory, first half", highest[0], "MiB")
-    record(f"{name}: highest memory, second half", highest[1], "MiB")
+    first = max(mib for moment, mib in samples if 2 * moment <= seconds)
+    second = max(mib for moment, mib in samples if 2 * moment > seconds)
+    record(f"{name}: highest memory, first half", first, "MiB")
+    record(f"{name}: highest memory, second half", second, "MiB", goal=1.05 * first, at_most=True)
+
+
+def processor_seconds(pid: int) -> float:
+    """Seconds of processors that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory(pid: int) -> float:

@@ -50,6 +50,8 @@ sphinx_gallery_conf = {
     "min_reported_time": 600,
 }
 
+highlight_language = "none"  # blocks without a language are shell commands or output
+
 html_theme = "furo"
 html_title = f"vitrina {__version__}"
 html_static_path = ["_static"]

@@ -81,10 +81,23 @@ def test_from_events_to_predictions(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("embed", "encoder", "products.csv", "--out", "vectors.parquet", "--quiet") == 0
     assert capsys.readouterr().err == ""
     vectors = pl.read_parquet("vectors.parquet")
-    assert vectors.columns == ["product_id", "title", "category", "vector"]
+    assert vectors.columns == ["product_id", "title", "category", "vector", "encoder"]
     assert vectors["vector"].dtype == pl.Array(pl.Float32, 24)  # 16 contextual, 8 lexical
     expected = TitleEncoder.load("encoder").transform(vectors["title"])
     np.testing.assert_array_equal(vectors["vector"].to_numpy(), expected)
+
+    keyed = ("embed", "encoder", "products.csv", "--out", "keyed.parquet", "--key", "product_id")
+    assert run(*keyed, "--quiet") == 0
+    products = pl.read_csv("products.csv", infer_schema=False)
+    products.with_columns(title=pl.col("title").replace(products["title"][3], "SOAP 3 OZ"))[
+        :150
+    ].write_csv("newer.csv")
+    refresh = ("refresh", "encoder", "newer.csv", "--vectors", "keyed.parquet")
+    capsys.readouterr()
+    assert run(*refresh, "--changes", "changes.parquet") == 0
+    notes = capsys.readouterr().err
+    assert "vectors: unchanged 149 · changed 1 · deleted 50\nrefreshed: keyed.parquet" in notes
+    assert len(pl.read_parquet("changes.parquet")) == 51
 
     fit = ("classify", "fit", "encoder", "labels.csv", "--label", "ounces", "--out", "classifier")
     assert run(*fit) == 0
@@ -198,6 +211,23 @@ def test_mistakes_with_an_encoder(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--force" in mistake(capsys, *embed)
     assert Path("vectors.parquet").read_text() == "precious"
     assert run(*embed, "--force") == 0
+    keyed = ("embed", "encoder", "products.csv", "--out", "keyed.parquet", "--key")
+    assert "name it with --key" in mistake(capsys, *keyed, "sku")
+    pl.concat([pl.read_csv("products.csv")] * 2).write_csv("twice.csv")
+    twice = ("embed", "encoder", "twice.csv", "--out", "keyed.parquet", "--key", "product_id")
+    assert "a key must be unique" in mistake(capsys, *twice)
+    refresh = ("refresh", "encoder", "products.csv", "--vectors")
+    assert "has no key" in mistake(capsys, *refresh, "vectors.parquet")
+    assert "nowhere.parquet" in mistake(capsys, *refresh, "nowhere.parquet")
+    assert run(*keyed, "product_id") == 0
+    assert "a key must be unique" in mistake(
+        capsys, "refresh", "encoder", "twice.csv", "--vectors", "keyed.parquet"
+    )
+    assert "no column 'product_id'" in mistake(
+        capsys, "refresh", "encoder", "labels.csv", "--vectors", "keyed.parquet"
+    )
+    changes = ("--changes", "keyed.parquet")
+    assert "--changes" in mistake(capsys, *refresh, "keyed.parquet", *changes)
 
     fit = ("classify", "fit", "encoder", "labels.csv", "--out", "classifier", "--label")
     assert "'nolabel'" in mistake(capsys, *fit, "nolabel")

@@ -24,6 +24,7 @@ import polars as pl
 import pytest
 
 from vitrina.encoder.title_encoder import TitleEncoder
+from vitrina.files import remove
 
 ROUNDS = int(os.environ.get("VITRINA_FAULTS", "1"))
 SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
@@ -198,6 +199,38 @@ def test_embed(saved_encoder: Path, tables: Path, tmp_path: Path) -> None:
     out = tmp_path / "embed" / "vectors.parquet"
     command = Command(vitrina("embed", saved_encoder, tables / "titles.parquet", "--out", out), out)
     assert check(command, "embed", lambda: content(out)) > 0
+
+
+@pytest.mark.parametrize("name", ["vectors.parquet", "index"])
+def test_three_at_once_to_one_new_path(
+    saved_encoder: Path, tables: Path, tmp_path: Path, name: str
+) -> None:
+    """A file and a folder: one command writes it, the others say that it exists already."""
+    out = tmp_path / name
+    titles = tables / "titles.parquet"
+    if name == "index":
+        titles = tables / "products.parquet"
+        command = vitrina("index", "build", saved_encoder, titles, "--out", out)
+    else:
+        command = vitrina("embed", saved_encoder, titles, "--out", out)
+    for _ in range(ROUNDS):
+        processes = [
+            subprocess.Popen(
+                [sys.executable, *command, "--quiet"],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(3)
+        ]
+        errors = [process.communicate()[1] for process in processes]
+        codes = [process.returncode for process in processes]
+        assert sorted(codes) == [0, 2, 2], errors
+        for code, error in zip(codes, errors, strict=True):
+            assert code == 0 or "exists already" in error
+            assert error.count("\n") == (code == 2)
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+        remove(out)
 
 
 def test_fit_and_predict(saved_encoder: Path, tables: Path, tmp_path: Path) -> None:

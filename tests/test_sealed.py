@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from vitrina.errors import InputError
 from vitrina.files import file_digest
-from vitrina.sealed import MANIFEST, ArraySpec, FolderKind, SealedFolder, kind_of, seal
+from vitrina.sealed import MANIFEST, FolderKind, SealedFolder, kind_of, seal
+from vitrina.untrusted import ArraySpec
 
 JAM = FolderKind(
     "jam", 3, {"a.txt": 100, "sub/b.txt": 100, "c.safetensors": 10_000}, frozenset(("a.txt",))

@@ -42,8 +42,8 @@ encoder.weights.training["minutes"]
 # %%
 # Vectors
 # -------
-# Each title gets one vector of length 1. It is the same in any batch, to the last bit. A missing title
-# gets zeros.
+# Each title gets one vector of length 1. It is the same in any batch, to the last bit. A missing
+# title gets zeros.
 
 vectors = encoder.transform(["ORANGE JUICE 64 OZ", "CAT FOOD 16 LB", None])
 vectors.shape, vectors.dtype
@@ -60,7 +60,8 @@ found = most_similar(encoder, shop.products, queries, k=4)
 found.select("query", "title", "category", "similarity")
 
 # %%
-# The encoder is a folder without code and without pickle. ``TitleEncoder.load("shop/encoder")`` opens it.
+# The encoder is a folder without code and without pickle. ``TitleEncoder.load("shop/encoder")``
+# opens it.
 
 from pathlib import Path
 

@@ -2,8 +2,8 @@
 A task with 100 labels
 ======================
 
-Is a product the store's own brand? The title doesn't say so. This example compares vitrina's classifier
-with a strong bag of n-grams, from 50 to 2,000 labels.
+Is a product the store's own brand? The title doesn't say so. This example compares vitrina's
+classifier with a strong bag of n-grams, from 50 to 2,000 labels.
 """
 
 # %%
@@ -17,7 +17,9 @@ from vitrina import TitleEncoder, load_public_dataset
 from vitrina.data.sources import completejourney_tables
 
 titles = load_public_dataset("completejourney").products.collect()
-brands = pl.read_parquet(completejourney_tables() / "products.parquet").select("product_id", "brand")
+brands = pl.read_parquet(completejourney_tables() / "products.parquet").select(
+    "product_id", "brand"
+)
 task = (
     titles.join(brands, on="product_id")
     .drop_nulls("title")
@@ -87,5 +89,5 @@ axes.legend(frameon=False)
 axes.spines[["top", "right"]].set_visible(False)
 
 # %%
-# The words decide with many labels, the vectors with few. ``TitleClassifier`` uses both, and from 300
-# labels on it chooses their weights by cross-validation.
+# The words decide with many labels, the vectors with few. ``TitleClassifier`` uses both, and from
+# 300 labels on it chooses their weights by cross-validation.

@@ -2,8 +2,8 @@
 Price and category beside the title
 ===================================
 
-Titles are seldom all that is known. ``TitleFeatures`` puts them into a scikit-learn pipeline with other
-columns. The task: which products are bought by fewer than 20 households?
+Titles are seldom all that is known. ``TitleFeatures`` puts them into a scikit-learn pipeline with
+other columns. The task: which products are bought by fewer than 20 households?
 """
 
 # %%

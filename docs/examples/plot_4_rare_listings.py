@@ -2,15 +2,15 @@
 Finding rare listings
 =====================
 
-Few listings are of interest, and none is labelled. Search for three of them, then let the default strategy
-choose what to label next, and compare it with random labels.
+Few listings are of interest, and none is labelled. Search for three of them, then let the default
+strategy choose what to label next, and compare it with random labels.
 """
 
 # %%
 # The catalogue
 # -------------
-# We look for products for babies, one title in fifty or fewer. The answers come from the supermarket's own
-# categories instead of a person.
+# We look for products for babies, one title in fifty or fewer. The answers come from the
+# supermarket's own categories instead of a person.
 
 import polars as pl
 

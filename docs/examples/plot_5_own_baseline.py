@@ -2,8 +2,8 @@
 Comparing with what you have
 ============================
 
-You have a classifier already. Is vitrina's better on your labels? Give both the same rows, many times, and
-look at the differences, not at two numbers.
+You have a classifier already. Is vitrina's better on your labels? Give both the same rows, many
+times, and look at the differences, not at two numbers.
 """
 
 # %%
@@ -64,5 +64,5 @@ print(f"yours {np.mean(aucs['yours']):.3f}, vitrina {np.mean(aucs['vitrina']):.3
 print(f"difference {difference.mean():+.3f} ± {error:.3f} (standard error)")
 
 # %%
-# ``vitrina evaluate`` does this for many models, sizes and tasks, with intervals that also count the
-# uncertainty of the test rows, and writes a report: see :doc:`/evaluate`.
+# ``vitrina evaluate`` does this for many models, sizes and tasks, with intervals that also count
+# the uncertainty of the test rows, and writes a report: see :doc:`/evaluate`.

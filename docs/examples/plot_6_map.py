@@ -47,5 +47,5 @@ axes.legend(frameon=False, markerscale=2)
 
 # %%
 # For a map that can be searched and zoomed, give the vectors to `embedding-atlas
-# <https://apple.github.io/embedding-atlas/>`_: ``vitrina embed encoder catalogue.csv --out vectors.parquet``,
-# then ``embedding-atlas vectors.parquet --vector vector``.
+# <https://apple.github.io/embedding-atlas/>`_: ``vitrina embed encoder catalogue.csv --out
+# vectors.parquet``, then ``embedding-atlas vectors.parquet --vector vector``.

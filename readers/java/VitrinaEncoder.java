@@ -882,9 +882,11 @@ public final class VitrinaEncoder {
         private static final Set<String> FILES =
                 Set.of(
                         "config.json",
+                        "config_sentence_transformers.json",
                         "golden.json",
                         "lexical.safetensors",
                         "model.safetensors",
+                        "modules.json",
                         "table.safetensors",
                         "tokenizer.model",
                         "training.jsonl");

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vitrina.data.sessions import sessionize as sessionize
     from vitrina.data.sources import load_public_dataset as load_public_dataset
     from vitrina.encoder.embed import embed_file as embed_file
+    from vitrina.encoder.refresh import refresh_file as refresh_file
     from vitrina.encoder.title_encoder import TitleEncoder as TitleEncoder
     from vitrina.errors import InputError as InputError
     from vitrina.errors import MissingExtraError as MissingExtraError
@@ -57,6 +58,7 @@ _HOME = {
     "train_from_tables": "vitrina.pretraining.from_tables",
     "TitleEncoder": "vitrina.encoder.title_encoder",
     "embed_file": "vitrina.encoder.embed",
+    "refresh_file": "vitrina.encoder.refresh",
     "most_similar": "vitrina.search.similar",
     "TitleIndex": "vitrina.search.index",
     "TitleFeatures": "vitrina.classification.features",

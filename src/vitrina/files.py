@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,6 +36,9 @@ _NOT_WRITABLE = (
 
 # an output NAME is written in a folder .NAME.XXXXXXXX.partial, next to what it replaces
 _SUFFIX = ".partial"
+
+_LONGEST_WAIT = 10.0  # for a lock, in seconds; processes hold one for milliseconds
+_PAUSE = 0.002  # between two tries to get a lock, in seconds
 
 
 def refuse_existing(path: Path, force: bool, kind: str | None = None) -> None:
@@ -129,7 +133,8 @@ def atomic_path(
     force : bool, optional
         Whether an existing output may be replaced, by the rules of `refuse_existing`. They are
         checked just before the rename, because something may have been put there since the caller
-        checked them. By default anything at `path` is replaced.
+        checked them: of several processes that write to one new path, one succeeds. By default
+        anything at `path` is replaced.
     kind : str, optional
         Kind of the folder to be written, if `force` is given. By default a file is to be written.
 
@@ -150,12 +155,13 @@ def atomic_path(
             temporary = work / path.name
             yield temporary
             _flush(temporary)
-            if force is False:
-                _move_or_refuse(path, temporary)
-            else:
-                if force:
-                    refuse_existing(path, force, kind)
-                _replace(path, temporary, _old_content(work, path))
+            with _moving_alone(path.parent):
+                if force is False:
+                    _move_or_refuse(path, temporary)
+                else:
+                    if force:
+                        refuse_existing(path, force, kind)
+                    _replace(path, temporary, _old_content(work, path))
     except InputError:
         raise
     except Exception as error:
@@ -206,7 +212,7 @@ def _work_folder(path: Path) -> Iterator[Path]:
     """
     while True:
         work = Path(tempfile.mkdtemp(_SUFFIX, f".{path.name}.", path.parent))
-        lock = _lock(work, wait=True)
+        lock = _lock(work, _LONGEST_WAIT)
         if work.exists():
             break
         # another process took the new folder for a leftover, before it was locked
@@ -233,7 +239,7 @@ def _remove_leftover(work: Path, path: Path) -> None:
     # somebody else's folder may have such a name, but not such a content
     if not {part.name for part in work.iterdir()} <= {path.name, _old_content(work, path).name}:
         return
-    lock = _lock(work, wait=False)
+    lock = _lock(work, 0)
     if lock is None:
         return
     try:
@@ -255,22 +261,45 @@ def _old_content(work: Path, path: Path) -> Path:
     return work / f"{path.name}.old"
 
 
-def _lock(folder: Path, *, wait: bool) -> int | None:
+@contextmanager
+def _moving_alone(folder: Path) -> Iterator[None]:
+    """Let no other process move an output into or out of a folder while the context is open.
+
+    Replacing a folder takes two renames. Moving a file to a free path takes a check and a rename,
+    where the file system has no hard links. If another program holds the folder's lock for long,
+    nobody waits for it.
+    """
+    lock = _lock(folder, _LONGEST_WAIT)
+    try:
+        yield
+    finally:
+        _unlock(lock)
+
+
+def _lock(folder: Path, seconds: float) -> int | None:
     """Lock a folder against other processes, and return the descriptor that holds the lock.
 
-    None if another process holds it, or if the system or the file system has no such locks. Then
-    nobody can tell whether a folder is in use, and leftovers stay.
+    None if another process holds it for longer than `seconds`, or if the system or the file system
+    has no such locks. Then nobody can tell whether a folder is in use, and leftovers stay.
     """
     if sys.platform == "win32":
         return None
+    end = time.monotonic() + seconds
     descriptor = None
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise
+                time.sleep(_PAUSE)
+            else:
+                return descriptor
     except OSError:
         _unlock(descriptor)
         return None
-    return descriptor
 
 
 def _unlock(lock: int | None) -> None:

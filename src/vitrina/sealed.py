@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import mmap
 import os
 import reprlib
@@ -20,10 +19,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from vitrina.errors import InputError, shown
+from vitrina.hub_links import without_hub_link
+from vitrina.untrusted import (
+    Arrays,
+    ArraySpec,
+    map_regular_file,
+    parse_arrays,
+    parse_header,
+    parse_json,
+    parse_object,
+    release_pages,
+    system_reason,
+)
 
 MANIFEST = "manifest.json"
 """Name of the file that makes a folder a sealed one."""
@@ -34,15 +42,8 @@ NOT_SEALED = "README.md"
 MIB = 1 << 20
 
 _MANIFEST_BYTES = 1 * MIB
-_HEADER_BYTES = 1 * MIB
 _LONGEST_KIND = 80
-_MAX_RANK = 4
 _LARGEST_VERSION = 1_000_000
-_MAX_DEPTH = 32  # of lists and objects in JSON; deeper ones overflow the stack of later steps
-_LARGEST_NUMBER = 1e6  # sums of products of such weights are finite in float32
-_CHUNK = 1 << 22
-
-Arrays = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -65,27 +66,6 @@ class FolderKind:
     format_version: int
     files: Mapping[str, int]
     required: frozenset[str]
-
-
-@dataclass(frozen=True)
-class ArraySpec:
-    """What an array of a safetensors file must be.
-
-    Attributes
-    ----------
-    dtype : numpy dtype
-    shape : tuple of int
-    smallest, largest : float
-        The bounds of float values. NaN and infinities are never allowed.
-    """
-
-    dtype: npt.DTypeLike
-    shape: tuple[int, ...]
-    smallest: float = -_LARGEST_NUMBER
-    largest: float = _LARGEST_NUMBER
-
-
-_DTYPES = {"F32": np.float32, "F64": np.float64, "I8": np.int8, "U32": np.uint32}
 
 
 def seal(folder: Path, kind: FolderKind) -> None:
@@ -165,7 +145,7 @@ class SealedFolder:
             content = self._content[name]
             if hashlib.sha256(content).hexdigest() != expected.get("sha256"):
                 raise self._damaged(name)
-            _release_pages(content)
+            release_pages(content)
 
     def __contains__(self, name: str) -> bool:
         return name in self._content
@@ -201,12 +181,12 @@ class SealedFolder:
         """
         content = self._content[name]
         try:
-            arrays = _parse_arrays(content, specs)
+            arrays = parse_arrays(content, specs)
         except ValueError as error:
             raise InputError(
                 f"{self.folder / name}: {error}; copy or save the {self.kind.name} again"
             ) from None
-        _release_pages(content)
+        release_pages(content)
         return arrays
 
     def shapes(self, name: str) -> dict[str, tuple[int, ...]]:
@@ -215,12 +195,12 @@ class SealedFolder:
         They are claims until `arrays` has checked them.
         """
         try:
-            header, _ = _parse_header(self._content[name])
+            header = parse_header(self._content[name])
         except ValueError as error:
             raise InputError(
                 f"{self.folder / name}: {error}; copy or save the {self.kind.name} again"
             ) from None
-        return {array: tuple(entry["shape"]) for array, entry in header.items()}
+        return {array: tuple(entry["shape"]) for array, entry in header.entries.items()}
 
     def _mapped(self, name: str, expected: Any) -> bytes | mmap.mmap:
         """Map a file and compare its size with its entry in the manifest."""
@@ -228,7 +208,7 @@ class SealedFolder:
             raise InputError(
                 f"{self.folder / MANIFEST}: is damaged; save the {self.kind.name} again"
             )
-        content = _map_regular_file(self.folder, name, self.kind.files[name], self.kind.name)
+        content = _map_inside(self.folder, name, self.kind.files[name], self.kind.name)
         if len(content) != expected["bytes"]:
             raise self._damaged(name)
         return content
@@ -251,40 +231,6 @@ def kind_of(folder: Path) -> str:
     return str(_read_manifest(folder, "vitrina encoder or classifier")["kind"])
 
 
-def parse_json(data: bytes, path: Path) -> dict[str, Any]:
-    """Parse a JSON object from a file that may come from a stranger.
-
-    NaN and infinities are read, because records of training may hold them.
-
-    Raises
-    ------
-    InputError
-        If the bytes are not a JSON object or nest too deeply.
-    """
-    content = _parse_object(data)
-    if content is None:
-        raise InputError(f"{path}: is damaged (no JSON object); save it again")
-    return content
-
-
-def _parse_object(data: bytes) -> dict[str, Any] | None:
-    """Parse a JSON object; None if it is none or nests too deeply."""
-    try:
-        content = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError, MemoryError):
-        return None
-    level = [content]
-    for _ in range(_MAX_DEPTH):
-        below: list[Any] = []
-        for value in level:
-            if isinstance(value, dict):
-                below.extend(value.values())
-            elif isinstance(value, list):
-                below.extend(value)
-        level = below
-    return content if isinstance(content, dict) and not level else None
-
-
 def _read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     """Read and check the manifest of a sealed folder; `kind` serves the messages only."""
     try:
@@ -292,7 +238,9 @@ def _read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         raise InputError(f"{folder}: no such folder; give the path of a saved {kind}") from None
     except OSError as error:
-        raise InputError(f"{folder}: {_reason(error)}; give the path of a saved {kind}") from None
+        raise InputError(
+            f"{folder}: {system_reason(error)}; give the path of a saved {kind}"
+        ) from None
     if not stat.S_ISDIR(about.st_mode):
         raise InputError(f"{folder}: is a file; give the folder of a saved {kind}")
     if not os.path.lexists(folder / MANIFEST):
@@ -300,8 +248,8 @@ def _read_manifest(folder: Path, kind: str) -> dict[str, Any]:
             f"{folder}: has no {MANIFEST}, so it is not a {kind}, or not a complete one; "
             "save it again"
         )
-    content = _map_regular_file(folder, MANIFEST, _MANIFEST_BYTES, kind)
-    manifest = _parse_object(bytes(content))
+    content = _map_inside(folder, MANIFEST, _MANIFEST_BYTES, kind)
+    manifest = parse_object(bytes(content))
     if manifest is None or not _is_manifest(manifest):
         raise InputError(f"{folder / MANIFEST}: is damaged; copy or save the {kind} again")
     return manifest
@@ -332,153 +280,15 @@ def _check_kind(folder: Path, manifest: Mapping[str, Any], kind: FolderKind) -> 
         )
 
 
-def _map_regular_file(folder: Path, name: str, limit: int, kind: str) -> bytes | mmap.mmap:
-    """Map a file inside a folder, reached without following links.
-
-    Links could lead outside the folder, to a device that never ends, or to a pipe that blocks.
-    """
-    path = folder / name
+def _map_inside(folder: Path, name: str, limit: int, kind: str) -> bytes | mmap.mmap:
+    """Map a file inside a folder, reached without following links but those of the hub's cache."""
+    path = without_hub_link(folder, name)
     place = folder
     for part in name.split("/")[:-1]:
         place = place / part
         if place.is_symlink():
             raise InputError(f"{place}: is a link; copy the folder itself there")
-    try:
-        # checked before opening, which alone can have an effect on a device
-        _check_regular(path, os.lstat(path), limit, kind)
-        # the file may have been replaced since; opening a pipe would wait for ever
-        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-        descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0))
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{path}: is missing; copy or save the {kind} again") from None
-    except OSError as error:
-        raise InputError(f"{path}: {_reason(error)}; check the right to read it") from None
-    try:
-        about = os.fstat(descriptor)
-        _check_regular(path, about, limit, kind)
-        return _mapping(path, descriptor, about.st_size)
-    finally:
-        os.close(descriptor)
-
-
-def _mapping(path: Path, descriptor: int, size: int) -> bytes | mmap.mmap:
-    if size == 0:  # nothing can be mapped
-        return b""
-    try:
-        return mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: can't be mapped into memory ({_reason(error)}); free some memory, or copy "
-            "it to a local disk"
-        ) from None
-
-
-def _release_pages(content: bytes | mmap.mmap) -> None:
-    """Give the memory of a mapped file back to the system.
-
-    A check reads the whole file into memory, but a loaded encoder uses only parts of it. The system
-    reads those again when they are used.
-    """
-    if isinstance(content, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        content.madvise(mmap.MADV_DONTNEED)
-
-
-def _check_regular(path: Path, about: os.stat_result, limit: int, kind: str) -> None:
-    """Raise an error unless a file is a regular one within its limit."""
-    if stat.S_ISLNK(about.st_mode):
-        raise InputError(f"{path}: is a link; copy the file itself there")
-    if not stat.S_ISREG(about.st_mode):
-        raise InputError(f"{path}: is not a regular file; copy or save the {kind} again")
-    if about.st_size > limit:
-        raise InputError(
-            f"{path}: has {about.st_size:,} bytes, more than the {limit:,} that such a file "
-            f"may have; save the {kind} again"
-        )
-
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error) or "can't be read"
-    return str(text).lower()
-
-
-def _parse_header(data: bytes | mmap.mmap) -> tuple[dict[str, dict[str, Any]], int]:
-    """Read the header of a safetensors file: entries by array, and where the arrays start.
-
-    Raises
-    ------
-    ValueError
-        If the file is no safetensors file.
-    """
-    length = int.from_bytes(data[:8], "little")
-    start = 8 + length
-    if len(data) < 8 or length > _HEADER_BYTES or start > len(data):
-        raise ValueError("is no safetensors file")
-    header = _parse_object(data[8:start])
-    if header is None:
-        raise ValueError("has no readable header")
-    header.pop("__metadata__", None)
-    for name, entry in header.items():
-        if not _is_entry(entry):
-            raise ValueError(f"has no readable header for the array '{shown(name)}'")
-    return header, start
-
-
-def _is_entry(entry: Any) -> bool:
-    """Whether an entry of a header has a known dtype, a shape and two offsets."""
-    if not isinstance(entry, dict) or entry.get("dtype") not in list(_DTYPES):  # may be unhashable
-        return False
-    shape, offsets = entry.get("shape"), entry.get("data_offsets")
-    if not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
-        return False
-    if len(shape) > _MAX_RANK:
-        return False
-    return all(type(number) is int and 0 <= number < 2**63 for number in (*shape, *offsets))
-
-
-def _parse_arrays(data: bytes | mmap.mmap, specs: Mapping[str, ArraySpec]) -> Arrays:
-    """Read and check the arrays of a safetensors file; ValueError says what is wrong."""
-    header, start = _parse_header(data)
-    if header.keys() != specs.keys():
-        found, wanted = shown(", ".join(sorted(header)) or "none"), ", ".join(sorted(specs))
-        raise ValueError(f"holds the arrays {found}, not {wanted}")
-    arrays = {}
-    end = 0
-    for name in sorted(header, key=lambda name: tuple(header[name]["data_offsets"])):
-        entry, spec = header[name], specs[name]
-        dtype = np.dtype(_DTYPES[entry["dtype"]])
-        if dtype != spec.dtype or tuple(entry["shape"]) != spec.shape:
-            shape = tuple(entry["shape"])
-            raise ValueError(
-                f"{name} is {dtype} of shape {shape}, not {np.dtype(spec.dtype)} of {spec.shape}"
-            )
-        first, last = entry["data_offsets"]
-        # the arrays follow each other without gaps or overlaps, as every writer leaves them
-        if first != end or last - first != math.prod(spec.shape) * dtype.itemsize:
-            raise ValueError(f"{name} does not lie where its shape needs it")
-        if (start + first) % dtype.itemsize:
-            raise ValueError(f"{name} is not aligned to its numbers")
-        if start + last > len(data):
-            raise ValueError("is cut short")
-        array = np.frombuffer(data, dtype, math.prod(spec.shape), start + first)
-        _check_numbers(name, array, spec)
-        arrays[name] = array.reshape(spec.shape)
-        end = last
-    if start + end != len(data):
-        raise ValueError("has more bytes than its arrays")
-    return arrays
-
-
-def _check_numbers(name: str, array: npt.NDArray[Any], spec: ArraySpec) -> None:
-    """Check that all floats are finite and within bounds; in parts, to need little memory."""
-    if array.dtype.kind != "f":
-        return
-    for first in range(0, len(array), _CHUNK):
-        part = array[first : first + _CHUNK]
-        # NaN fails both comparisons, so it is caught too
-        if not (part.max() <= spec.largest and part.min() >= spec.smallest):
-            raise ValueError(
-                f"{name} holds a number that is not from {spec.smallest:g} to {spec.largest:g}"
-            )
+    return map_regular_file(path, limit, f"copy or save the {kind} again")
 
 
 def require(

@@ -20,7 +20,7 @@ from polars.testing import assert_frame_equal
 
 from vitrina.data import limits, parquet
 from vitrina.data.catalogue import read_catalogue
-from vitrina.data.limits import text_blocks
+from vitrina.data.limits import MAX_RECORD, text_blocks
 from vitrina.data.stream import add_columns, title_batches
 from vitrina.data.tables import scan
 from vitrina.errors import InputError
@@ -286,6 +286,18 @@ def test_a_page_that_claims_to_be_large(tmp_path: Path) -> None:
     path.write_bytes(bytes(content[:4]) + b"\xff" * 200 + bytes(content[204:]))
     with pytest.raises(InputError, match="the header of a page is damaged"):
         read(path)
+
+
+@pytest.mark.parametrize("dtype", [pl.String, pl.Categorical])
+def test_texts_of_parquet_files(tmp_path: Path, dtype: type[pl.DataType]) -> None:
+    path = tmp_path / "a.parquet"
+    titles = ["b", LONG.decode(), None, "c"]
+    pl.DataFrame({"title": titles}, schema={"title": dtype}).write_parquet(path)
+    with pytest.raises(InputError, match=r"a text of column 'title' has more than 16 MiB: short"):
+        read(path)
+    titles[1] = "a" * MAX_RECORD
+    pl.DataFrame({"title": titles * 5}, schema={"title": dtype}).write_parquet(path)
+    assert read(path)["title"].cast(pl.String).to_list() == titles * 5
 
 
 MEASURE = """

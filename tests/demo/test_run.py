@@ -9,7 +9,8 @@ from vitrina.classification.classifier import TitleClassifier
 from vitrina.data.catalogue import read_catalogue
 from vitrina.data.sources import load_public_dataset
 from vitrina.demo import run
-from vitrina.demo.run import evaluate_encoder, nearest, product_table, run_demo, tasks
+from vitrina.demo.demo_products import nearest, product_table, tasks
+from vitrina.demo.run import evaluate_encoder, run_demo
 from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.encoder.weights import EncoderWeights, initial_weights
 from vitrina.errors import InputError

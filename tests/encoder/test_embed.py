@@ -42,7 +42,7 @@ def test_every_title_s_vector(
     writers[name](source)
     assert embed_file(encoder, source, out, quiet=True) == len(table)
     expected = encoder.transform(table["title"])
-    assert pq.read_schema(out).names == ["row", "title", "vector"]
+    assert pq.read_schema(out).names == ["row", "title", "vector", "encoder"]
     assert pq.read_schema(out).field("vector").type == pa.list_(pa.float32(), 64)
     arrow = pq.read_table(out)["vector"].combine_chunks()
     np.testing.assert_array_equal(arrow.flatten().to_numpy().reshape(-1, 64), expected)
@@ -51,12 +51,15 @@ def test_every_title_s_vector(
     np.testing.assert_array_equal(result["vector"].to_numpy(), expected)
     assert result["row"].cast(pl.Int64).equals(table["row"])
     assert result["title"].equals(table["title"])
+    assert result["encoder"].unique().to_list() == [encoder.weights.digest]
+    assert pq.read_schema(out).metadata[b"vitrina_encoder"].decode() == encoder.weights.digest
     np.testing.assert_array_equal(result["vector"].to_numpy()[7], encoder.transform([""])[0])
 
 
-def test_a_vector_column_is_not_overwritten(encoder: TitleEncoder, tmp_path: Path) -> None:
-    table = pl.DataFrame({"title": ["a"], "vector": ["mine"]})
-    with pytest.raises(InputError, match="has a column 'vector' already") as error:
+@pytest.mark.parametrize("column", ["vector", "encoder"])
+def test_a_column_is_not_overwritten(encoder: TitleEncoder, tmp_path: Path, column: str) -> None:
+    table = pl.DataFrame({"title": ["a"], column: ["mine"]})
+    with pytest.raises(InputError, match=f"has a column '{column}' already") as error:
         embed_file(encoder, table, tmp_path / "out.parquet", quiet=True)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())

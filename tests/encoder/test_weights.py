@@ -24,6 +24,7 @@ from vitrina.text.tokenizer import TitleTokenizer
 
 ARRAYS = {"model.safetensors", "table.safetensors"}
 FILES = {"README.md", "config.json", "golden.json", MANIFEST, "tokenizer.model", *ARRAYS}
+FILES |= {"config_sentence_transformers.json", "modules.json"}
 
 
 def one_line(error: pytest.ExceptionInfo[InputError]) -> str:

@@ -1,4 +1,4 @@
-"""The kinds of fuzzed cases: how a case is made from a seed, and what must hold for it.
+"""The kinds of fuzzed cases: how a case is made from a seed, and how it is used.
 
 A case either loads and gives finite, repeatable results, or raises one `InputError` of one line.
 """
@@ -13,21 +13,17 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import numpy as np
 import polars as pl
 from safetensors import SafetensorError
 
-from vitrina import TitleClassifier, TitleEncoder, embed_file
-from vitrina.data.sessions import sessionize
 from vitrina.errors import InputError
-from vitrina.evaluation.task_file import read_tasks
-from vitrina.text.tokenizer import TitleTokenizer
+from vitrina.labelling.label_file import LabelFile
 
+from .folders import SAVED, seal_again, seal_all
 from .mutations import (
     ESCAPES,
     FLOATS,
@@ -41,14 +37,20 @@ from .mutations import (
     json_of,
     near,
 )
-
-SAVED = Path(__file__).parents[1] / "saved"
-
-TITLES = ["Botella de 1,5 L para NIÑOS", "", None, "a " * 50, "taza te cafe silla mesa lampara"]
+from .uses import (
+    check_message,
+    use_classifier,
+    use_encoder,
+    use_index,
+    use_labels,
+    use_model,
+    use_table,
+    use_tasks,
+    use_times,
+    use_titles,
+)
 
 MODEL_FILES = ("model.safetensors", "table.safetensors")
-
-LONGEST_MESSAGE = 1_000
 
 
 @dataclass(frozen=True)
@@ -68,25 +70,6 @@ class Kind:
     make: Callable[[Random, Path], None]
     use: Callable[[Path], None]
     quick: int
-
-
-def seal_again(folder: Path, manifest: dict[str, Any] | None = None) -> None:
-    """Write a manifest whose sizes and checksums are right, as an attacker would."""
-    if manifest is None:
-        manifest = json.loads((folder / "manifest.json").read_text())
-    for name in list(manifest["files"]):
-        path = folder / name
-        if path.is_file() and path.stat().st_size < 2**30:
-            data = path.read_bytes()
-            manifest["files"][name] = {"bytes": len(data), "sha256": sha256(data).hexdigest()}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
-def seal_all(folder: Path) -> None:
-    """Seal a folder again, and first the encoder inside it."""
-    if (folder / "encoder").is_dir():
-        seal_again(folder / "encoder")
-    seal_again(folder)
 
 
 def change_file(rng: Random, path: Path) -> None:
@@ -185,66 +168,39 @@ def _replace_by_special(rng: Random, path: Path) -> None:
         path.symlink_to(SAVED / "encoder-1" / path.name)
 
 
-def check_message(message: str, path: Path) -> None:
-    """A message is one line that can be printed, and not too long."""
-    message = message.replace(str(path), "PATH")
-    assert message.isprintable(), repr(message[:500])
-    assert len(message) <= LONGEST_MESSAGE, f"a message of {len(message)} letters"
-
-
-def use_encoder(path: Path) -> None:
-    """Load an encoder twice, encode with both tables, and describe it."""
-    first = TitleEncoder.load(path)
-    vectors = first.transform(TITLES)
-    assert vectors.shape == (len(TITLES), len(first.weights.bias))
-    assert vectors.dtype == np.float32
-    assert np.isfinite(vectors).all()
-    assert (vectors >= 0).all()
-    again = TitleEncoder.load(path).transform(TITLES)
-    assert again.tobytes() == vectors.tobytes(), "two loads give other bits"
-    assert np.isfinite(TitleEncoder(first.weights, table="float32").transform(TITLES)).all()
-    card = first.weights.model_card()
-    assert all(line.isprintable() for line in card.split("\n")), "a card with control characters"
-    assert len(card) < 1_000_000, f"a card of {len(card)} letters"
-    first.weights.save(path.with_name("saved"), force=True)  # what loads can be saved, and loads
-    TitleEncoder.load(path.with_name("saved"))
-
-
-def use_classifier(path: Path) -> None:
-    """Load a classifier twice and classify."""
-    first = TitleClassifier.load(path)
-    probabilities = first.predict_proba(TITLES)
-    assert probabilities.shape == (len(TITLES), len(first.classes_))
-    assert len(set(first.classes_.tolist())) == len(first.classes_)
-    assert np.isfinite(probabilities).all()
-    assert (probabilities >= 0).all()
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
-    first.predict(TITLES)
-    again = TitleClassifier.load(path).predict_proba(TITLES)
-    assert again.tobytes() == probabilities.tobytes(), "two loads give other bits"
-    first.save(path.with_name("saved"), force=True)
-    TitleClassifier.load(path.with_name("saved"))
+def _make_labels(rng: Random, path: Path) -> None:
+    """A label file whose bytes or whose table was changed."""
+    path.mkdir()
+    suffix = rng.choice(("csv", "parquet"))
+    source = SAVED / f"labels-1.{suffix}"
+    out = path / source.name
+    if rng.random() < 0.5:
+        out.write_bytes(change_bytes(rng, source.read_bytes()))
+        return
+    table = LabelFile(source).read()
+    name = rng.choice(table.columns)
+    kind = rng.randrange(5)
+    if kind == 0:
+        table = table.drop(name)
+    elif kind == 1:
+        table = table.rename({name: rng.choice(("", "x", ESCAPES, "a\0", "titles"))}, strict=False)
+    elif kind == 2:
+        table = table.with_columns(pl.lit(rng.choice((None, 1, 0.5, True))).alias(name))
+    elif kind == 3:
+        table = pl.concat([table, table.reverse(), table])
+    else:
+        text = any_title(rng).encode("utf-8", "replace").decode()
+        table = table.with_columns(pl.lit(rng.choice((text, ESCAPES, "a" * 2_000))).alias(name))
+    if suffix == "csv":
+        table.write_csv(out)
+    else:
+        table.write_parquet(out)
 
 
 def _make_titles(rng: Random, path: Path) -> None:
     titles = [any_title(rng) for _ in range(rng.choice((1, 5, 20)))]
     titles += [near(rng, title) for title in titles[:3]]
     path.write_bytes(json.dumps(titles).encode())
-
-
-def use_titles(path: Path) -> None:
-    """Any title has one vector, alone and in a batch, in any order and with any memory."""
-    titles = json.loads(path.read_bytes())
-    encoder = TitleEncoder.load(SAVED / "encoder-1")
-    together = encoder.transform(titles)
-    assert np.isfinite(together).all()
-    fresh = TitleEncoder.load(SAVED / "encoder-1")
-    for row, title in reversed(list(enumerate(titles))):
-        alone = fresh.transform([title])[0]
-        assert alone.tobytes() == together[row].tobytes(), f"row {row}: {title[:200]!r}"
-    normalizer = encoder.weights.tokenizer.normalizer
-    forms = normalizer(titles)
-    assert normalizer(forms) == forms, "a normal form changes"
 
 
 def _make_tokenizer(rng: Random, path: Path) -> None:
@@ -327,13 +283,6 @@ def _change_toml(rng: Random, text: str) -> str:
     return "\n".join(lines)
 
 
-def use_tasks(path: Path) -> None:
-    """Read tasks from a TOML file."""
-    tasks, _ = read_tasks(path / "tasks.toml")
-    for task in tasks:
-        assert len(task.test)
-
-
 _TABLES = ("csv", "tsv", "jsonl", "parquet", "csv.gz", "jsonl.gz")
 
 
@@ -364,16 +313,6 @@ def _make_table(rng: Random, path: Path) -> None:
     _write_table(rng, table, path)
 
 
-def use_table(path: Path) -> None:
-    """Embed the titles of a table into a file."""
-    (table,) = path.iterdir()
-    out = path / "out.parquet"
-    rows = embed_file(TitleEncoder.load(SAVED / "encoder-1"), table, out, quiet=True)
-    vectors = pl.read_parquet(out)["vector"].to_numpy()
-    assert vectors.shape == (rows, 16)
-    assert np.isfinite(vectors).all()
-
-
 _STARTS = (20240101, 202401010000, 20240101000000, 1_704_000_000, 1_704_000_000_000, 45_292, 0)
 
 
@@ -392,26 +331,6 @@ def _make_times(rng: Random, path: Path) -> None:
         "product_id": [i % 11 for i in range(60)],
     }
     _write_table(rng, pl.DataFrame(columns), path)
-
-
-def use_times(path: Path) -> None:
-    """Group the visits of a table into sessions."""
-    (table,) = path.iterdir()
-    sessions = sessionize(table, product_ids=None)
-    lengths = sessions.products.lengths
-    assert (lengths >= 2).all()
-    assert (lengths <= 10).all()
-    again = sessionize(table).products
-    assert again.values.tolist() == sessions.products.values.tolist()
-
-
-def use_model(path: Path) -> None:
-    """Use a tokenizer, also without the folder around it."""
-    use_encoder(path)
-    weights = TitleEncoder.load(path).weights
-    pieces = TitleTokenizer(weights.tokenizer.model, weights.tokenizer.normalizer)(TITLES)
-    assert (pieces.values >= 0).all()
-    assert (pieces.values < len(weights.embeddings)).all()
 
 
 _ENCODER = ("config.json", "model.safetensors", "table.safetensors", "tokenizer.model")
@@ -433,6 +352,19 @@ KINDS: dict[str, Kind] = {
     ),
     "classifier-any-file": Kind(_changed("classifier-3", _CLASSIFIER + _INNER), use_classifier, 40),
     "classifier-odd-folder": Kind(_odd_folder("classifier-3"), use_classifier, 40),
+    "lexical-part": Kind(
+        _changed("encoder-2", ("config.json", "lexical.safetensors", "lexical.safetensors")),
+        use_encoder,
+        40,
+    ),
+    "golden-vectors": Kind(_changed("encoder-2", ("golden.json",)), use_encoder, 30),
+    "index-config": Kind(_changed("index-1", ("config.json",)), use_index, 40),
+    "index-arrays": Kind(
+        _changed("index-1", ("vectors.safetensors", "rows.safetensors")), use_index, 40
+    ),
+    "index-graph": Kind(_changed("index-1-graph", ("graph.safetensors",)), use_index, 40),
+    "index-odd-folder": Kind(_odd_folder("index-1-graph"), use_index, 40),
+    "labels": Kind(_make_labels, use_labels, 40),
     "titles": Kind(_make_titles, use_titles, 40),
     "tables": Kind(_make_table, use_table, 40),
     "times": Kind(_make_times, use_times, 40),

@@ -154,7 +154,7 @@ def change_arrays(rng: Random, data: bytes) -> bytes:
     for _ in range(rng.choice((1, 1, 2))):
         name = rng.choice(sorted(arrays))
         array = arrays[name].copy()
-        kind = rng.randrange(6)
+        kind = rng.randrange(7)
         if kind == 0:
             arrays[name] = _reshaped(rng, array)
         elif kind == 1:
@@ -167,6 +167,9 @@ def change_arrays(rng: Random, data: bytes) -> bytes:
             arrays[name] = array
         elif kind == 4 and array.size:
             arrays[name] = array[::-1].copy()
+        elif kind == 5:  # such as the bytes of another library's file
+            changed = change_bytes(rng, array.tobytes())[: array.nbytes].ljust(array.nbytes, b"\0")
+            arrays[name] = np.frombuffer(changed, array.dtype).reshape(array.shape)
         else:
             name = rng.choice(("x", "idf", "hashes", "scale", ESCAPES, name))
             arrays[name] = array

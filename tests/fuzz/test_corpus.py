@@ -17,44 +17,11 @@ from vitrina.encoder.weights import EncoderWeights, initial_weights
 from vitrina.errors import InputError
 from vitrina.text.tokenizer import TitleTokenizer
 
-from .cases import SAVED, seal_all
 from .client import Worker
+from .folders import SAVED, change_arrays, change_config, copy_of, refusal, seal_all
 from .mutations import ESCAPES, Field, read_fields, write_fields
 
 F = np.float32
-
-
-def copy_of(source: str, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(SAVED / source, tmp_path / "case"))
-
-
-def change_config(folder: Path, changes: dict[str, Any]) -> None:
-    """Set fields of config.json; a name such as 'model.dim' is that of a field in an object."""
-    config = json.loads((folder / "config.json").read_text())
-    for name, value in changes.items():
-        place = config
-        *outer, last = name.split(".")
-        for part in outer:
-            place = place[part]
-        place[last] = value
-    (folder / "config.json").write_text(json.dumps(config))
-
-
-def change_arrays(folder: Path, file: str, changes: dict[str, Any]) -> None:
-    """Replace arrays of a file, or remove those that become None."""
-    arrays = safetensors.numpy.load_file(folder / file) | changes
-    kept = {name: array for name, array in arrays.items() if array is not None}
-    (folder / file).write_bytes(safetensors.numpy.save(kept))
-
-
-def refusal(worker: Worker, kind: str, folder: Path) -> str:
-    """Use a folder in another process; it must refuse it with one line."""
-    seal_all(folder)
-    result = worker.run(kind, path=folder)
-    assert result["outcome"] == "refused", result
-    message: str = result["message"]
-    assert message.startswith(str(folder))
-    return message
 
 
 @pytest.mark.parametrize("source", ["encoder-1", "classifier-3", "classifier-3-vectors"])
@@ -244,7 +211,7 @@ def test_records_of_training_are_kept_and_can_be_shown(
     again = EncoderWeights.load(tmp_path / "again")
     assert json.dumps(again.training) == json.dumps(training)
     card = (tmp_path / "again" / "README.md").read_text("utf-8")
-    assert card == loaded.model_card()
+    assert card.endswith("---\n\n" + loaded.model_card())
     assert "](" not in card
     assert card.replace("\n", "").isprintable()
 

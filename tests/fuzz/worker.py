@@ -20,9 +20,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from vitrina import TitleClassifier
+from vitrina import TitleClassifier, TitleEncoder, TitleIndex
 
-from .cases import KINDS, SAVED, TITLES, run, use
+from .cases import KINDS, run, use
+from .folders import SAVED
+from .uses import TITLES
 
 MOST_MEMORY = 1 << 30
 """Bytes that a case may take beyond what the process had."""
@@ -91,6 +93,9 @@ def main() -> None:
         folder = Path(name)
         # a first use compiles and imports, which takes time and memory of its own
         TitleClassifier.load(SAVED / "classifier-3").predict(TITLES)
+        encoder = TitleEncoder.load(SAVED / "encoder-2")
+        TitleIndex.load(SAVED / "index-1-graph", encoder).query(TITLES)
+        TitleIndex.load(SAVED / "index-1", encoder).query(TITLES)
         limit_memory()
         if len(sys.argv) == 3:
             assert sys.argv[1] in KINDS, f"kinds: {', '.join(KINDS)}"

@@ -47,14 +47,15 @@ def test_label_batch_after_batch(capsys: pytest.CaptureFixture[str]) -> None:
         assert _exit_code([*NEXT, "-n", "25", "--out", name]) == 0
         assert "25 titles" in capsys.readouterr().err
         chosen = pl.read_csv(name, infer_schema=False)
-        assert chosen.columns == ["title", "label", "strategy", "prediction", "probability"]
+        assert chosen.columns == ["title", "label", "strategy", "prediction", "probability", "encoder"]
         assert chosen["label"].null_count() == 25
         fill_in(name)
         assert _exit_code(["label", "add", "labels.csv", name]) == 0
         assert f"{25 * (batch + 1)} titles: labels.csv" in capsys.readouterr().err
     labels = pl.read_csv("labels.csv", infer_schema=False)
-    assert labels.columns == ["title", "label", "strategy", "time"]
+    assert labels.columns == ["title", "label", "strategy", "time", "encoder"]
     assert labels["title"].n_unique() == 75
+    assert set(labels["encoder"]) == {TitleEncoder.load("encoder").weights.digest}
 
     # the same files give the same choice, and the score comes from the audit alone
     assert _exit_code([*NEXT, "--out", "one.csv"]) == 0

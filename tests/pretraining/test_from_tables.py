@@ -97,12 +97,41 @@ def test_the_command_trains_the_same_encoder(
     assert record["inputs"] == {
         "events": ["events.parquet"],
         "products": ["products.csv"],
+        "group_column": None,
         "gap": "1h",
         "max_products": 6,
         "time_unit": None,
         "event_columns": ["visitor", "when", "sku"],
         "catalogue_columns": ["sku", "name", "aisle"],
     }
+
+
+@pytest.mark.usefixtures("shop")
+def test_a_column_of_the_catalogue_stands_in_for_visits(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As if each six rows of an aisle were a visit of their own."""
+    brief = replace(settings, max_steps=2)
+    products = pl.read_csv("products.csv")
+    place = dict.fromkeys(products["aisle"].unique(), 0)
+    rows = []
+    for sku, _, aisle in products.iter_rows():
+        rows.append((f"{aisle} {place[aisle] // 6}", 1_700_000_000, sku))
+        place[aisle] += 1
+    visits = pl.DataFrame(rows, ["visitor", "when", "sku"], orient="row")
+    of_visits = train_from_tables(visits, "products.csv", "visits", brief, **OPTIONS)
+    options = {**OPTIONS, "event_columns": None}
+    of_column = train_from_tables(
+        None, "products.csv", "column", brief, group_column="aisle", **options
+    )
+    assert of_column.weights.digest == of_visits.weights.digest
+    assert "sessions: events 200" in capsys.readouterr().err
+
+    for events, column in ((None, None), (visits, "aisle")):
+        with pytest.raises(InputError, match="either `events` or a `group_column`"):
+            train_from_tables(events, "products.csv", "no", group_column=column, **options)
+    with pytest.raises(InputError, match=r"products.csv.*column 'isle'"):
+        train_from_tables(None, "products.csv", "no", group_column="isle", **options)
 
 
 @pytest.mark.usefixtures("shop")

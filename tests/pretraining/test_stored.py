@@ -161,7 +161,7 @@ def test_special_files_and_links_are_not_opened(saved: Path, monkeypatch: Any) -
     for file in sorted(saved.iterdir()):
         whole = file.read_bytes()
         file.unlink()
-        assert "no such file" in refused(lambda: TrainingData.load(saved), saved)
+        assert "is missing" in refused(lambda: TrainingData.load(saved), saved)
         os.mkfifo(file)
         assert "not a regular file" in refused(lambda: TrainingData.load(saved), saved)
         file.unlink()

@@ -144,5 +144,10 @@ def test_ready_vectors_are_used(
     assert 100 in most_similar(encoder, changed, "dog food", k=2)["row"].to_list()
 
     other = TitleEncoder(initial_weights(tokenizer, dim=32, filters=16, seed=1))
+    theirs, ours = other.weights.digest[:12], encoder.weights.digest[:12]
+    with pytest.raises(InputError, match=f"has vectors of the encoder {ours}, not of {theirs}; "):
+        most_similar(other, source, "dog food")
+    # a file of earlier versions, or of another program, doesn't name its encoder
+    ready.drop("encoder").write_parquet(source)
     with pytest.raises(InputError, match="column 'vector' has vectors of another encoder"):
         most_similar(other, source, "dog food")

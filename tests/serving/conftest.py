@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,14 +49,16 @@ class Running:
         self.url = f"http://127.0.0.1:{port}"
         self._errors = errors
 
-    def ask(self, path: str, body: Any = None, **headers: str) -> Answer:
-        """GET a path, or POST bytes or an object as JSON."""
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        if body is not None and not isinstance(body, bytes):
-            body = json.dumps(body).encode()
+    def ask(self, path: str, body: Any = None, **headers: str | None) -> Answer:
+        """GET a path, or POST bytes or an object as JSON. A header of None is left out."""
+        given: dict[str, str | None] = {}
         if body is not None:
-            sent = {"content-type": "application/json"} | sent
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
+            given["content-type"] = "application/json"
+            if not isinstance(body, bytes):
+                body = json.dumps(body).encode()
+        given |= {name.replace("_", "-"): value for name, value in headers.items()}
+        sent = {name: value for name, value in given.items() if value is not None}
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
         connection.request("GET" if body is None else "POST", path, body, sent)
         answer = connection.getresponse()
         content = answer.read()
@@ -74,17 +76,23 @@ class Running:
         return [json.loads(line) for line in self._errors.read_text().splitlines()]
 
     def wait_for(self, event: str) -> dict[str, Any]:
-        """Wait until an event is logged."""
-        for _ in range(200):
-            for line in self.log():
-                if line["event"] == event:
-                    return line
+        """Wait until an event is logged, and return its line."""
+        self.until(lambda: bool(self.events(event)), f"'{event}' in the log")
+        return self.events(event)[0]
+
+    def events(self, event: str) -> list[dict[str, Any]]:
+        return [line for line in self.log() if line["event"] == event]
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait until a condition holds."""
+        ends = time.monotonic() + 60  # the machine may be busy
+        while not condition():
+            assert time.monotonic() < ends, f"waited for {what} in vain: {self.log()}"
             time.sleep(0.05)
-        raise AssertionError(f"'{event}' was not logged: {self.log()}")
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
 
 def command_of(pid: int) -> bytes:
@@ -107,7 +115,7 @@ class Start:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
-                env=os.environ | (env or {}),
+                env=os.environ | {"TMPDIR": str(self.logs)} | (env or {}),
             )
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -120,7 +128,7 @@ class Start:
         for running in self.running:
             running.process.terminate()
         for running in self.running:
-            running.process.wait(20)
+            running.process.wait(60)
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs" / "serve.md"
+from vitrina.serving.service_options import Limits
+
+DOCS = (Path(__file__).parents[2] / "docs" / "serve.md").read_text("utf-8")
 ADDRESS = "http://127.0.0.1:8000"
+
+
+def blocks_of(language: str) -> list[str]:
+    return re.findall(f"```{language}\n(.*?)```", DOCS, re.S)
 
 
 def test_python_examples(
@@ -17,9 +25,8 @@ def test_python_examples(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     pl.read_csv(shop / "catalogue.csv").write_parquet("catalogue.parquet")
-    blocks = re.findall("```python\n(.*?)```", DOCS.read_text("utf-8"), re.S)
     shapes = []
-    for block in blocks:
+    for block in blocks_of("python"):
         names: dict = {}
         # the limit of the service in the tests is lower
         exec(block.replace(ADDRESS, service.url).replace("4096", "1024"), names)
@@ -27,17 +34,32 @@ def test_python_examples(
     assert shapes == [(2, 88), (200, 88)]
 
 
-def test_curl_examples(service) -> None:
-    text = DOCS.read_text("utf-8")
-    commands = re.findall(rf"^curl {ADDRESS}(\S+)(.*?'}}'|.*?'\{{.*?\}}')", text, re.M | re.S)
-    assert [path for path, _ in commands] == [
-        "/v1/embeddings",
-        "/v1/classify",
-        "/v1/similar",
-        "/v2/models/vitrina/infer",
+def test_curl_examples(service, tmp_path: Path) -> None:
+    (tmp_path / ".curlrc").write_text("fail\nsilent\nshow-error\n")
+    environment = os.environ | {"HOME": str(tmp_path), "VITRINA_API_KEY": "unused"}
+    script = "\n".join(blocks_of("bash")).replace(ADDRESS, service.url)
+    script = script.replace("curl ", "curl -w '\\n%{url_effective}\\n' ")
+    command = ["bash", "-euo", "pipefail", "-c", script]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    found = set(re.findall(rf"^{service.url}(\S+)$", done.stdout, re.M))
+    described = service.ask("/openapi.json").json["paths"]
+    # each route that the table promises has an example, but for the batches in Python
+    promised = {path for path in described if not path.startswith("/v2")}
+    assert found >= promised - {"/v1/embeddings/arrow"}
+    assert "/v2/models/vitrina/infer" in found
+
+
+def test_the_table_has_the_limits() -> None:
+    rows = dict(re.findall(r"^\| [^|]+\| `(--max-\S+)`[^|]*\| ([\d,]+)", DOCS, re.M))
+    numbers = [int(value.replace(",", "")) for value in rows.values()]
+    limits = Limits()
+    assert list(rows) == ["--max-body", "--max-titles", "--max-title-length", "--max-requests"]
+    assert numbers == [
+        limits.body_bytes // 2**20,
+        limits.titles,
+        limits.title_length,
+        limits.requests,
     ]
-    for path, options in commands:
-        body = re.search(r"-d '(.*?)'", options, re.S)
-        assert body is not None
-        answer = service.ask(path, body[1].encode())
-        assert answer.status == 200, answer.body

@@ -203,9 +203,9 @@ def test_kserve(service, shop, lexical_encoder: TitleEncoder, digest: str) -> No
     (output,) = answer["outputs"]
     vectors = np.array(output["data"], np.float32).reshape(output["shape"])
     assert same_bits(vectors, lexical_encoder.transform(TITLES))
-    labels, probabilities = service.ask("/v2/models/condition/infer", {"inputs": [tensor]}).json[
-        "outputs"
-    ]
+    # tritonclient names no type of the content
+    path, body = "/v2/models/condition/infer", {"inputs": [tensor]}
+    labels, probabilities = service.ask(path, body, content_type=None).json["outputs"]
     classifier = TitleClassifier.load(shop / "classifier")
     assert labels["data"] == classifier.predict(TITLES).tolist()
     assert probabilities["data"] == classifier.predict_proba(TITLES).ravel().tolist()
@@ -213,6 +213,10 @@ def test_kserve(service, shop, lexical_encoder: TitleEncoder, digest: str) -> No
         assert service.ask(path).status == 200
     # errors have KServe's form
     assert "the service has: vitrina, condition" in service.ask("/v2/models/x").json["error"]
+    binary = {"inference_header_content_length": "100"}
+    answer = service.ask("/v2/models/vitrina/infer", {"inputs": [tensor]}, **binary)
+    assert answer.status == 400
+    assert "binary_data=False" in answer.json["error"]
     wrong = service.ask("/v2/models/vitrina/infer", {"inputs": [tensor | {"shape": [2]}]})
     assert (wrong.status, wrong.json) == (
         422,
@@ -223,10 +227,18 @@ def test_kserve(service, shop, lexical_encoder: TitleEncoder, digest: str) -> No
 def test_health_info_and_the_identity_in_every_answer(service, digest: str) -> None:
     for path in ("/health", "/ready", "/info"):
         assert service.ask(path).json["encoder"] == digest
-    for path in ("/docs", "/metrics", "/openapi.json", "/nowhere", "/v2"):
+    for path in ("/docs", "/metrics", "/openapi.json", "/v2", "/v2/health/ready"):
         assert service.ask(path).headers["vitrina-encoder"] == digest
-    refused = service.ask("/v1/embeddings", b"{")
-    assert (refused.status, refused.headers["vitrina-encoder"]) == (422, digest)
+    refused = {
+        400: service.ask("/v1/embeddings", {"input": [1, 2]}),
+        403: service.ask("/health", host="shop.example"),
+        404: service.ask("/nowhere"),
+        405: service.ask("/v1/embeddings"),
+        413: service.ask("/v1/embeddings", b" " * (2**20 + 1)),
+        422: service.ask("/v1/embeddings", b"{"),
+    }
+    for status, answer in refused.items():
+        assert (answer.status, answer.headers["vitrina-encoder"]) == (status, digest)
     info = service.ask("/info").json
     assert info["index"]["products"] == 200
     assert info["classifiers"] == [{"name": "condition", "classes": 3}]
@@ -243,11 +255,16 @@ def test_metrics_and_logs_know_no_titles(service) -> None:
     for _ in range(3):
         service.ask("/v1/embeddings", {"input": ["a secret title", "another"]})
     service.ask("/secret-path?title=secret")
+    service.ask("/label/secret")
     assert count() == before + 6
-    lines = [line for line in service.log() if line["event"] == "request"]
-    assert {"route": "/v1/embeddings", "status": 200, "titles": 2}.items() <= lines[-4].items() or (
-        lines[-5]["titles"] == 2
-    )
+
+    def logged() -> list[tuple[str, int, int]]:
+        lines = [line for line in service.events("request") if line["route"] != "/metrics"]
+        return [(line["route"], line["status"], line["titles"]) for line in lines[-5:]]
+
+    # a request is logged after its answer
+    service.until(lambda: logged()[-1][0] == "/label", "the last request")
+    assert logged() == [("/v1/embeddings", 200, 2)] * 3 + [("other", 404, 0), ("/label", 404, 0)]
     assert "secret" not in json.dumps(service.log())
     assert "secret" not in service.ask("/metrics").body.decode()
 

@@ -21,7 +21,8 @@ from vitrina.classification.linear import LinearParams
 from vitrina.classification.tfidf import HashedTfidf
 from vitrina.encoder.weights import ENCODER, EncoderWeights
 from vitrina.errors import InputError
-from vitrina.sealed import MANIFEST, MIB, ArraySpec, FolderKind, SealedFolder, require, seal
+from vitrina.sealed import MANIFEST, MIB, FolderKind, SealedFolder, require, seal
+from vitrina.untrusted import ArraySpec
 
 
 def _kind(name: str, format_version: int, arrays: str) -> FolderKind:
@@ -107,6 +108,7 @@ class SavedModel(NamedTuple):
     def _config(self) -> dict[str, Any]:
         config = {
             "vitrina": __version__,
+            "encoder": self.weights.digest,
             "scikit_learn": sklearn.__version__,
             "C": None if self.C is None else float(self.C),  # json can't write numpy's numbers
             "params": self.params._asdict(),

@@ -17,6 +17,7 @@ app = App(
     default_parameter=Parameter(negative=()),
     suppress_keyboard_interrupt=False,  # `main` prints what was saved and how to continue
 )
+app.register_install_completion_command()
 
 COLUMNS = Group("Columns of your tables", sort_key=2)
 RUN = Group("The run", sort_key=3)

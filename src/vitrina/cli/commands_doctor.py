@@ -28,11 +28,10 @@ def doctor() -> None:
 
     Example: `vitrina doctor`
     """
-    import vitrina
     from vitrina.compiled import default_threads
 
     facts = {
-        "vitrina": f"{__version__}, in {Path(vitrina.__file__).parent}",
+        "vitrina": f"{__version__}, in {Path(__file__).parents[1]}",
         "Python": f"{platform.python_version()}, {sys.executable}",
         "system": platform.platform(),
         "processor": f"{platform.machine()}, {', '.join(_cpu_features()) or 'no known features'}",

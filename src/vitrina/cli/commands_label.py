@@ -146,6 +146,8 @@ def next_titles(
     Example: `vitrina label next catalogue.parquet --encoder encoder --labels labels.csv
     --out next.csv`
     """
+    import polars as pl
+
     from vitrina.encoder.title_encoder import TitleEncoder
     from vitrina.files import atomic_path, refuse_existing
     from vitrina.labelling.project import LabellingProject
@@ -161,7 +163,7 @@ def next_titles(
         seed=seed,
         quiet=quiet,
     )
-    chosen = project.next_titles(n)
+    chosen = project.next_titles(n).with_columns(encoder=pl.lit(project.file.encoder))
     with atomic_path(out, force=force) as temporary:
         chosen.write_csv(temporary)
     scores = project.score()
@@ -190,9 +192,10 @@ def add(
 
     Example: `vitrina label add labels.csv next.csv`
     """
-    from vitrina.labelling.label_file import COLUMNS, LabelFile, read_labels
+    from vitrina.labelling.label_file import COLUMNS, ENCODER, LabelFile, read_labels
 
-    rows = read_labels(filled).select(COLUMNS).drop_nulls("label")
+    rows = read_labels(filled).drop_nulls("label")
+    rows = rows.select(name for name in rows.columns if name in (*COLUMNS, ENCODER))
     file = LabelFile(labels)
     file.extend(rows)
     console(stderr=True, quiet=quiet).print(

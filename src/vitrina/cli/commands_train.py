@@ -36,6 +36,13 @@ class TrainInput:
     ] = None
     source: Annotated[str | None, Parameter(help=_source_help())] = None
     source_dir: Annotated[Path | None, Parameter(help="Folder with the files of --source.")] = None
+    group_column: Annotated[
+        str | None,
+        Parameter(
+            help="Column of --products in place of --events, such as a search or a list: rows that "
+            "share a value are sessions."
+        ),
+    ] = None
     gap: Annotated[
         str | None,
         Parameter(help="A session ends when its user makes no visit for longer than this [30m]."),
@@ -48,11 +55,16 @@ class TrainInput:
 
     def check(self) -> None:
         """Raise InputError unless either tables or a public data set are given."""
-        if (self.source is None) == (self.events is None):
-            raise InputError("train: give your own `events` and `products`, or a `source`")
-        if (self.events is None) != (self.products is None):
+        given = [part for part in (self.source, self.events, self.group_column) if part is not None]
+        if len(given) != 1:
             raise InputError(
-                "train: `events` and `products` (the catalogue) go together, without `source`"
+                "train: give your own `events` and `products`, or `products` with a "
+                "`group_column`, or a `source`"
+            )
+        if (self.source is None) != (self.products is not None):
+            raise InputError(
+                "train: `products` (the catalogue) goes with `events` or a `group_column`, without "
+                "`source`"
             )
         if self.source_dir is not None and self.source is None:
             raise InputError(
@@ -66,6 +78,7 @@ class TrainInput:
             "source_dir": self.source_dir,
             "events": self.events,
             "products": self.products,
+            "group_column": self.group_column,
             "gap": gap,
             "max_session_products": self.max_session_products,
             "time_unit": self.time_unit,
@@ -206,6 +219,7 @@ def train(
         tables = {
             "events": data.events,
             "products": data.products,
+            "group_column": data.group_column,
             "event_columns": EventColumns(
                 columns.user_column, columns.time_column, columns.product_column
             ),

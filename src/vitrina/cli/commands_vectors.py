@@ -1,4 +1,4 @@
-"""The commands for encoders and vectors: `vitrina embed` and `inspect`."""
+"""The commands for encoders and vectors: `vitrina embed`, `refresh` and `inspect`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from vitrina.cli.app import EncoderFolder, Force, OutputTable, Quiet, Threads, TitleColumn, app
-from vitrina.errors import shown
-from vitrina.progress import console
+from vitrina.cli.app import (
+    COLUMNS,
+    EncoderFolder,
+    Force,
+    OutputTable,
+    Quiet,
+    Threads,
+    TitleColumn,
+    app,
+)
+from vitrina.progress import console, counted
 
 
 @app.command
@@ -20,56 +28,89 @@ def embed(
     *,
     out: OutputTable,
     title_column: TitleColumn = "title",
+    key_column: Annotated[
+        str | None,
+        Parameter(
+            name="--key",
+            group=COLUMNS,
+            help="Column that identifies a row; `vitrina refresh` needs it.",
+        ),
+    ] = None,
     threads: Threads = None,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a table's columns and the vector of each title to Parquet, for tables of any size.
 
-    Example: `vitrina embed encoder catalogue.parquet --out vectors.parquet`
+    Example: `vitrina embed encoder catalogue.parquet --key product_id --out vectors.parquet`
     """
     from vitrina.encoder.embed import embed_file
     from vitrina.encoder.title_encoder import TitleEncoder
 
     model = TitleEncoder.load(encoder)
     model.threads = threads
-    rows = embed_file(model, input, out, title_column=title_column, force=force, quiet=quiet)
+    rows = embed_file(
+        model,
+        input,
+        out,
+        title_column=title_column,
+        key_column=key_column,
+        force=force,
+        quiet=quiet,
+    )
     console(stderr=True, quiet=quiet).print(f"{rows:,} vectors: {out}")
 
 
 @app.command
-def inspect(
-    folder: Annotated[Path, Parameter(help="Folder of an encoder, classifier or index.")], /
+def refresh(
+    encoder: EncoderFolder,
+    catalogue: Annotated[str, Parameter(help="Table with titles: Parquet, CSV, TSV, JSON lines.")],
+    /,
+    *,
+    vectors: Annotated[
+        Path, Parameter(help="File that `vitrina embed --key` wrote; it is replaced when done.")
+    ],
+    changes: Annotated[
+        Path | None,
+        Parameter(help="Parquet file to write: the vectors to upsert and the keys to delete."),
+    ] = None,
+    threads: Threads = None,
+    force: Force = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Check a saved encoder, classifier or index and show what it is and how it was made.
+    """Bring a file of vectors up to date with its catalogue: encode new and changed titles only.
+
+    The file is then what `vitrina embed` would write anew, byte for byte.
+
+    Example: `vitrina refresh encoder catalogue.parquet --vectors vectors.parquet
+    --changes changes.parquet`
+    """
+    from vitrina.encoder.refresh import refresh_file
+    from vitrina.encoder.title_encoder import TitleEncoder
+
+    model = TitleEncoder.load(encoder)
+    model.threads = threads
+    counts = refresh_file(model, catalogue, vectors, changes=changes, force=force, quiet=quiet)
+    notes = console(stderr=True, quiet=quiet)
+    notes.print(f"vectors: {counted(counts)}\nrefreshed: {vectors}")
+    if changes is not None:
+        notes.print(f"changes: {changes}")
+
+
+@app.command
+def inspect(
+    path: Annotated[
+        Path,
+        Parameter(
+            help="An encoder, classifier, regressor or index, or a file of vectors or labels."
+        ),
+    ],
+    /,
+) -> None:
+    """Check an output of vitrina, and show what it is and which encoder it belongs to.
 
     Example: `vitrina inspect encoder`
     """
-    from rich.console import Console
-    from rich.markdown import Markdown
+    from vitrina.cli.inspection import inspected
 
-    from vitrina.classification.classifier import KIND, TitleClassifier
-    from vitrina.cli.commands_search import description
-    from vitrina.encoder.golden import compare_golden
-    from vitrina.encoder.weights import ENCODER, EncoderWeights
-    from vitrina.sealed import SealedFolder, kind_of
-    from vitrina.search.index import TitleIndex
-    from vitrina.search.index_folder import INDEX
-
-    kind = kind_of(folder)
-    if kind == INDEX.name:
-        index = TitleIndex.load(folder)
-        console().print(f"{description(index)}\nencoder: {index.encoder_digest}")
-        console().print("checked: complete and undamaged")
-        return
-    if kind == KIND:
-        classifier = TitleClassifier.load(folder)
-        names = shown(", ".join(map(str, classifier.classes_.tolist())), 2_000)
-        console().print(f"classifier of: {names}")
-        weights = classifier.encoder.weights
-        folder = folder / "encoder"
-    else:
-        weights = EncoderWeights.load(folder)
-    console().print("checked: complete and undamaged")
-    console().print(f"{compare_golden(SealedFolder(folder, ENCODER), weights)}\n")
-    Console().print(Markdown(weights.model_card()))
+    inspected(path)

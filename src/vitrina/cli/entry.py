@@ -11,6 +11,8 @@ from cyclopts import CycloptsError
 # importing a module registers its commands
 from vitrina.cli import (  # noqa: F401
     commands_classify,
+    commands_compare,
+    commands_doctor,
     commands_evaluate,
     commands_label,
     commands_search,
@@ -69,6 +71,7 @@ _RENAMED = {
     "source": ["input", "products", "labels"],
     "query": ["title"],
     "label_column": ["label"],
+    "category_column": ["category"],
     "encoders": ["encoder"],
     "tasks_file": ["tasks"],
     "max_minutes": ["minutes"],

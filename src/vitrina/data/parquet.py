@@ -9,7 +9,8 @@ from typing import BinaryIO
 import polars as pl
 import pyarrow.parquet as pq
 
-from vitrina.errors import InputError
+from vitrina.data.limits import MAX_RECORD
+from vitrina.errors import InputError, shown
 
 MAX_PAGE = 256 * 2**20
 """Bytes that a page of a Parquet file may have. It is decompressed as a whole."""
@@ -29,7 +30,7 @@ _STRUCT = 12
 
 
 def parquet_parts(file: Path) -> Iterator[pl.DataFrame]:
-    """Read a Parquet file in parts of at most 256 rows.
+    """Read a Parquet file in parts of at most 256 rows, and of about 16 MiB.
 
     Memory does not grow with the row groups, because pyarrow reads them page by page (polars would
     read a whole row group).
@@ -45,7 +46,8 @@ def parquet_parts(file: Path) -> Iterator[pl.DataFrame]:
     Raises
     ------
     InputError
-        If a page has more than `MAX_PAGE` bytes, or its header can't be read.
+        If a page has more than `MAX_PAGE` bytes, its header can't be read, or a text has more than
+        `MAX_RECORD` bytes.
     """
     with (
         file.open("rb") as pages,
@@ -57,7 +59,22 @@ def parquet_parts(file: Path) -> Iterator[pl.DataFrame]:
             # one group at a time: a batch of two groups can't hold lists of categories
             for batch in table.iter_batches(rows, row_groups=[number]):
                 batch.validate(full=True)  # text that is not UTF-8 would reach the kernels
-                yield pl.DataFrame(batch)
+                part = pl.DataFrame(batch)
+                if batch.nbytes > MAX_RECORD:
+                    _require_short_text(part, str(file))
+                yield from part.iter_slices(max(len(part) * MAX_RECORD // max(batch.nbytes, 1), 1))
+
+
+def _require_short_text(part: pl.DataFrame, where: str) -> None:
+    """Raise an error if a text has more bytes than a row of a text file may have."""
+    text = pl.col(pl.String, pl.Categorical, pl.Enum).cast(pl.String)
+    longest = part.select(text.str.len_bytes().max())
+    for column in longest:
+        if (column[0] or 0) > MAX_RECORD:
+            raise InputError(
+                f"{where}: a text of column '{shown(column.name, 100)}' has more than "
+                f"{MAX_RECORD // 2**20} MiB: shorten it"
+            )
 
 
 def _repeated_bytes(file: BinaryIO, group: pq.RowGroupMetaData, where: str) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -14,13 +15,12 @@ import pyarrow.parquet as pq
 
 from vitrina.data.limits import READING_MEMORY, available_memory, is_blank, text_blocks
 from vitrina.data.parquet import parquet_parts
+from vitrina.data.table_files import files_of, format_of
 from vitrina.data.tables import (
     SEPARATORS,
     Source,
     bytes_in_memory,
     describe,
-    files_of,
-    format_of,
     is_text,
     one_line,
     readable,
@@ -186,6 +186,8 @@ def add_columns(
     columns_of: Callable[[pl.Series], dict[str, pa.Array]],
     *,
     description: str,
+    metadata: Mapping[str, str] | None = None,
+    beside: AbstractContextManager[Callable[[pa.Table], None]] | None = None,
     force: bool = False,
     quiet: bool = False,
 ) -> int:
@@ -199,9 +201,14 @@ def add_columns(
         The Parquet file to write. It appears only when it is complete.
     title_column : str
     columns_of : callable
-        Computes the new columns, by name, from a batch of titles.
+        Computes the new columns, by name, from a batch of titles. It gets the batches in order.
     description : str
         Caption of the progress.
+    metadata : mapping of str to str, optional
+        Entries to add to the metadata of the file's schema.
+    beside : context manager of a callable, optional
+        A second output. The callable gets each batch of rows after it was written. The context ends
+        before `out` appears; an exception in it leaves no `out`.
     force : bool, default False
         Whether to replace an existing file.
     quiet : bool, default False
@@ -219,10 +226,7 @@ def add_columns(
         if the table has no rows or already has a column with the name of a new one.
     """
     out = Path(out)
-    # readers of tables tell the format by the extension
-    if out.suffix.lower() != ".parquet":
-        raise InputError(f"{out}: the output is Parquet; give a name that ends in .parquet")
-    refuse_existing(out, force)
+    refuse_output(out, force)
     parts = _prefetched(_with_columns(source, title_column, columns_of))
     # the first batch is computed before any folder is made, so that a bad table leaves nothing
     first = next(parts, None)
@@ -233,15 +237,36 @@ def add_columns(
     with (
         atomic_path(out, force=force) as temporary,
         Progress(description, _known_rows(source), quiet=quiet) as progress,
+        beside or nullcontext(_ignore) as written,
         # pyarrow gets an open file, because it would expand a ~ in a path
         temporary.open("wb") as file,
-        _writer(file, first_table, new_names) as writer,
+        parquet_writer(file, _with_metadata(first_table.schema, metadata), new_names) as writer,
     ):
         for table, _ in chain([first], parts):
             writer.write_table(table)
+            written(table)
             done += len(table)
             progress.update(done)
     return done
+
+
+def refuse_output(out: Path, force: bool) -> None:
+    """Raise InputError unless a Parquet file may be written to `out`."""
+    # readers of tables tell the format by the extension
+    if out.suffix.lower() != ".parquet":
+        raise InputError(f"{out}: the output is Parquet; give a name that ends in .parquet")
+    refuse_existing(out, force)
+
+
+def _ignore(table: pa.Table) -> None:
+    pass
+
+
+def _with_metadata(schema: pa.Schema, metadata: Mapping[str, str] | None) -> pa.Schema:
+    if metadata is None:
+        return schema
+    before = schema.metadata or {}
+    return schema.with_metadata(before | {k.encode(): v.encode() for k, v in metadata.items()})
 
 
 def _with_columns(
@@ -273,27 +298,40 @@ def _prefetched(items: Iterator[T]) -> Iterator[T]:
             yield item  # type: ignore[misc]
 
 
-def _writer(file: BinaryIO, table: pa.Table, new_names: set[str]) -> pq.ParquetWriter:
-    """A writer for tables like this one.
+def parquet_writer(file: BinaryIO, schema: pa.Schema, new_names: set[str]) -> pq.ParquetWriter:
+    """Return a writer for tables of a schema.
 
-    The new columns get neither dictionaries nor compression: the numbers of vectors hardly repeat,
-    so both would cost time and save little.
+    New columns of numbers get neither dictionaries nor compression: the numbers of vectors hardly
+    repeat, so both would cost time and save little.
+
+    Parameters
+    ----------
+    file : binary file
+    schema : pyarrow.Schema
+    new_names : set of str
+        Names of the new columns.
+
+    Returns
+    -------
+    pyarrow.parquet.ParquetWriter
     """
     # Parquet sets both for each leaf (a list's is "name.list.element"). An empty file with the same
     # schema shows the names of the leaves.
     empty = pa.BufferOutputStream()
-    pq.write_table(table.schema.empty_table(), empty)
+    pq.write_table(schema.empty_table(), empty)
     leaves = pq.read_metadata(pa.BufferReader(empty.getvalue())).schema
-    old_leaves = []
+    packed = []
     for i in range(len(leaves)):
-        path = leaves.column(i).path
-        if path.partition(".")[0] not in new_names:
-            old_leaves.append(path)
+        leaf = leaves.column(i)
+        is_number = leaf.physical_type != "BYTE_ARRAY"
+        if leaf.path.partition(".")[0] not in new_names or not is_number:
+            packed.append(leaf.path)
     return pq.ParquetWriter(
         file,
-        table.schema,
-        compression=dict.fromkeys(old_leaves, "zstd"),
-        use_dictionary=old_leaves,
+        schema,
+        compression=dict.fromkeys(packed, "zstd"),
+        use_dictionary=packed,
+        write_page_checksum=True,
     )
 
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vitrina.data.limits import MAX_COLUMNS, READING_MEMORY, available_memory, text_size
+from vitrina.data.table_files import files_of, format_of, known_format
 from vitrina.errors import InputError
 
 Source: TypeAlias = str | Path | Sequence[str | Path] | pl.LazyFrame | pl.DataFrame
@@ -59,16 +60,6 @@ _READERS: dict[str, Callable[[list[str]], pl.LazyFrame]] = {
     "CSV": lambda files: pl.scan_csv(files, glob=False, infer_schema=False),
     "TSV": lambda files: pl.scan_csv(files, glob=False, infer_schema=False, separator="\t"),
     "JSON lines": _scan_json_lines,
-}
-_FORMATS = {
-    ".parquet": "Parquet",
-    ".pq": "Parquet",
-    ".csv": "CSV",
-    ".tsv": "TSV",
-    ".jsonl": "JSON lines",
-    ".ndjson": "JSON lines",
-    ".jl": "JSON lines",
-    ".json-lines": "JSON lines",
 }
 _READING_ERRORS = (
     pl.exceptions.PolarsError,
@@ -189,7 +180,7 @@ def _reading_message(source: Source, error: BaseException) -> str:
         advice = "ask for the right to read it"
     elif isinstance(error, MemoryError):
         advice = "free some memory, or use a machine with more of it"
-    elif "utf-8" in reason.lower() and file and _known_format(file) != "Parquet":
+    elif "utf-8" in reason.lower() and file and known_format(file) != "Parquet":
         advice = _SAVE_AS_UTF8
     else:
         advice = (
@@ -276,7 +267,7 @@ def bytes_in_memory(columns: Collection[str], source: Source) -> tuple[int, int,
     """
     least = most = at_once = 0
     for file in _files_behind(source):
-        name = _known_format(file)
+        name = known_format(file)
         if name == "Parquet":
             metadata = pq.read_metadata(file)
             for i in range(metadata.num_row_groups):
@@ -367,105 +358,6 @@ def describe(source: Source) -> str:
     if len(files) == 1:
         return str(files[0])
     return f"{files[0]} and {len(files) - 1} more"
-
-
-def files_of(source: str | Path | Sequence[str | Path], what: str = "files") -> list[Path]:
-    """Return the files that a source names, after a check that all exist and none is empty.
-
-    Parameters
-    ----------
-    source : path or list of paths
-    what : str
-        What the rows are, for messages.
-
-    Returns
-    -------
-    list of Path
-        The files that match a glob are sorted.
-
-    Raises
-    ------
-    InputError
-        If a file is missing, empty, a folder or unreadable, or a glob matches nothing.
-    """
-    given = [source] if isinstance(source, str | Path) else list(source)
-    if not given:
-        raise InputError(f"{what}: no file given: name at least one")
-    files: list[Path] = []
-    try:
-        for path in given:
-            files.extend(_expand(Path(path).expanduser(), what))
-        for file in files:
-            _check(file, what)
-    except OSError as error:  # for example a folder without permission, or a name too long
-        raise InputError(
-            f"{what}: {error.filename or given[0]}: can't be read ({error.strerror}): check the "
-            "path and the right to read it"
-        ) from error
-    return files
-
-
-def _check(file: Path, what: str) -> None:
-    if file.is_dir():
-        # suggest a glob for the first table in the folder
-        table = next((inner for inner in sorted(file.iterdir()) if _known_format(inner)), None)
-        pattern = "*.parquet" if table is None else "*" + "".join(table.suffixes[-2:])
-        raise InputError(f"{what}: {file} is a folder: name its files, as in {file / pattern}")
-    if not file.exists():
-        raise InputError(f"{what}: {file}: no such file: check the path")
-    if file.stat().st_size == 0:
-        raise InputError(f"{what}: {file} is empty (0 bytes): write or download it again")
-
-
-def _expand(path: Path, what: str) -> list[Path]:
-    """The files that match a glob, sorted; any other path is returned as it is."""
-    wild = [i for i, part in enumerate(path.parts) if any(c in part for c in "*?[")]
-    # a file whose name looks like a glob is that file
-    if not wild or path.exists():
-        return [path]
-    base = Path(*path.parts[: wild[0]])
-    pattern = "/".join(path.parts[wild[0] :])
-    files = sorted(file for file in base.glob(pattern) if file.is_file())
-    if not files:
-        raise InputError(f"{what}: no file matches {path}: check the pattern")
-    return files
-
-
-def _known_format(file: Path) -> str | None:
-    """The format that a file's extension stands for; None if unknown."""
-    name = file.name.lower()
-    is_gzip = name.endswith(".gz")
-    found = _FORMATS.get(Path(name.removesuffix(".gz")).suffix)
-    if is_gzip and found == "Parquet":
-        return None
-    return found
-
-
-def format_of(file: Path, what: str = "files") -> str:
-    """Return 'Parquet', 'CSV', 'TSV' or 'JSON lines', as a file's extension says.
-
-    Parameters
-    ----------
-    file : Path
-    what : str
-        What the rows are, for messages.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    InputError
-        If the extension is unknown.
-    """
-    found = _known_format(file)
-    if found is None:
-        raise InputError(
-            f"{what}: {file}: unknown extension: use {', '.join(_FORMATS)} "
-            "(all but Parquet also with .gz)"
-        )
-    return found
 
 
 def _files_behind(source: Source) -> list[Path]:

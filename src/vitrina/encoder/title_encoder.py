@@ -80,6 +80,83 @@ class TitleEncoder:
         """
         return cls(EncoderWeights.load(path))
 
+    @classmethod
+    def from_pretrained(
+        cls, path_or_repo: str | Path, *, revision: str | None = None
+    ) -> TitleEncoder:
+        """Load an encoder from a folder, or from a repository of the Hugging Face hub.
+
+        A repository is downloaded once into the hub's cache. Its files are checked like those of
+        any other folder, and no code in it is run.
+
+        Parameters
+        ----------
+        path_or_repo : str or Path
+            A folder, or the name of a repository such as "shop/titles". If a folder has the same
+            name, the folder is loaded.
+        revision : str, optional
+            Branch, tag or commit of the repository; by default, its main branch. Only a commit
+            always gives the same encoder.
+
+        Returns
+        -------
+        TitleEncoder
+
+        Raises
+        ------
+        InputError
+            If there is no such folder, repository or revision, or as `load`.
+        MissingExtraError
+            If a repository is wanted and huggingface-hub is not installed.
+        """
+        from vitrina.encoder.hub import encoder_folder
+
+        return cls.load(encoder_folder(path_or_repo, revision=revision))
+
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        private: bool | None = None,
+        license: str | None = None,
+        message: str = "Upload a vitrina encoder",
+    ) -> str:
+        """Upload the encoder to a repository of the Hugging Face hub.
+
+        The repository is created if it doesn't exist. The encoder's files replace those of an
+        earlier encoder, and other files stay. The user must have logged in with `hf auth login`, or
+        have set the environment variable HF_TOKEN.
+
+        Parameters
+        ----------
+        repo : str
+            Name of the repository, such as "shop/titles".
+        private : bool, optional
+            Whether a new repository is private; by default, as the owner's settings say.
+        license : str, optional
+            The hub's name of a licence for the model card, such as "apache-2.0".
+        message : str, optional
+            Message of the commit.
+
+        Returns
+        -------
+        str
+            The commit, for the parameter `revision` of `from_pretrained`.
+
+        Raises
+        ------
+        InputError
+            If `repo` or `license` is no such name, or if the hub refuses the upload or can't be
+            reached.
+        MissingExtraError
+            If huggingface-hub is not installed.
+        """
+        from vitrina.encoder.hub import push_encoder
+
+        return push_encoder(
+            self._checked_weights(), repo, private=private, license=license, message=message
+        )
+
     def save(self, path: str | Path, *, force: bool = False) -> None:
         """Write the encoder to a folder, atomically and without pickle.
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,27 +19,37 @@ from vitrina._version import __version__
 from vitrina.compiled import default_threads, fork_safe_lock
 from vitrina.encoder.golden import GOLDEN, golden_vectors
 from vitrina.encoder.kernels import AS_IT_IS, BLOCKS, WIDTHS, Table
-from vitrina.errors import InputError, error_prefix, shown
-from vitrina.files import atomic_path, refuse_existing
-from vitrina.sealed import (
-    MIB,
-    ArraySpec,
-    FolderKind,
-    SealedFolder,
-    parse_json,
-    require,
-    seal,
+from vitrina.encoder.model_card import front_matter, training_section
+from vitrina.encoder.sentence_files import (
+    SENTENCE_FILES,
+    check_sentence_files,
+    sentence_files,
 )
-from vitrina.text.model_file import check_model
-from vitrina.text.normalize import Normalizer, Style
+from vitrina.encoder.stored_parts import (
+    LEXICAL_WEIGHT,
+    MAX_EMBEDDING_DIM,
+    MAX_FILTERS,
+    is_object,
+    stored_lexical,
+    stored_normalizer,
+    stored_sizes,
+    stored_table,
+    stored_tokenizer,
+)
+from vitrina.errors import InputError
+from vitrina.files import atomic_path, refuse_existing
+from vitrina.sealed import MIB, FolderKind, SealedFolder, require, seal
+from vitrina.text.normalize import Normalizer
 from vitrina.text.tokenizer import TitleTokenizer
-from vitrina.text.word_vectors import MAX_DIM, MAX_FEATURES, MAX_SCALE, WordVectors
+from vitrina.untrusted import ArraySpec, parse_json
 
 ENCODER = FolderKind(
     name="vitrina encoder",
     format_version=2,
     files={
         "config.json": 16 * MIB,
+        # earlier versions saved encoders without the files for sentence-transformers
+        **dict.fromkeys(SENTENCE_FILES, 1 * MIB),
         "golden.json": 1 * MIB,  # earlier versions saved encoders without it
         "lexical.safetensors": 512 * MIB,  # only if the vectors have a lexical part
         "model.safetensors": 1024 * MIB,
@@ -55,20 +64,8 @@ ENCODER = FolderKind(
 KIND = ENCODER.name
 FORMAT_VERSION = ENCODER.format_version
 
-_MAX_DIM = 16_384
-_MAX_FILTERS = 1_024
-"""Filters of each width. A batch of 16,384 vectors then takes 256 MiB at most."""
-
-LEXICAL_WEIGHT = 0.7
-"""Length of the lexical part, relative to that of the contextual part; docs/results/ablation.md."""
-
-_MAX_COMPUTED = 1 << 27
-"""Numbers of a table that isn't stored: computing it takes 640 MiB at most."""
-
-_MAX_STOP_WORDS = 100_000
-_LONGEST_STOP_WORD = 200
-_CARD_ROWS = 100
-_CARD_LETTERS = 2_000
+_VECTORS_VERSION = b"vitrina vectors 1"
+"""Part of the digest: another number if the same files come to give other vectors."""
 
 _BLOCK_ROWS = 1024
 """Rows of the table that are computed in one matrix product."""
@@ -170,15 +167,19 @@ class EncoderWeights:
     def digest(self) -> str:
         """SHA-256, in hexadecimal, of everything that the vectors depend on.
 
-        Two encoders with the same digest give the same vectors.
+        Two encoders with the same digest give the same vectors. The int8 table is part of it,
+        because machines may differ in the last bit of the products that it is made of.
         """
-        digest = hashlib.sha256(self.tokenizer.model)
+        digest = hashlib.sha256(_VECTORS_VERSION)
+        digest.update(self.tokenizer.model)
         settings = {
             "normalization": self.tokenizer.normalizer.settings(),
             "lexical_weight": self.lexical_weight if self.lexical_dim else None,
         }
         digest.update(json.dumps(settings, sort_keys=True).encode())
-        for name, array in sorted(self._arrays().items()):
+        table = self.table("int8")
+        table_arrays = {"table.values": table.values, "table.scale": table.scale}
+        for name, array in sorted((self._arrays() | table_arrays).items()):
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
@@ -311,6 +312,7 @@ class EncoderWeights:
 
         config = {
             "vitrina": __version__,
+            "digest": self.digest,
             "model": self._sizes(),
             "normalization": self.tokenizer.normalizer.settings(),
             "training": self.training,
@@ -319,12 +321,14 @@ class EncoderWeights:
         text = json.dumps(config, indent=1, ensure_ascii=False) + "\n"
         data = text.encode("utf-8", "backslashreplace")
         # what can't be loaded is not saved
-        _stored_normalizer(parse_json(data, Path("config.json")), Path("config.json"))
+        stored_normalizer(parse_json(data, Path("config.json")), Path("config.json"))
         (folder / "config.json").write_bytes(data)
 
         (folder / GOLDEN).write_bytes(golden_vectors(self))
+        for name, content in sentence_files().items():
+            (folder / name).write_bytes(content)
 
-        card = self.model_card()
+        card = front_matter(self.tokenizer.normalizer.language) + self.model_card()
         if findings:
             card += f"\n{findings}"
         (folder / "README.md").write_text(card, "utf-8")
@@ -378,12 +382,7 @@ class EncoderWeights:
                 "over the words of the title.",
                 "",
             ]
-        if self.training:
-            lines += ["## Training", "", "| item | value |", "|---|---|"]
-            for name, value in islice(self.training.items(), _CARD_ROWS):
-                lines.append(f"| {_markdown(_spaced(name))} | {_markdown(_as_text(value))} |")
-        else:
-            lines.append("It has not been trained: its weights are random.")
+        lines += training_section(self.training)
         return "\n".join([*lines, ""])
 
     @classmethod
@@ -404,13 +403,14 @@ class EncoderWeights:
             If the folder is missing, incomplete, damaged or of a newer format.
         """
         folder = SealedFolder(Path(path), ENCODER)
+        check_sentence_files(folder)
         config = folder.json("config.json")
         where = folder.folder / "config.json"
-        normalizer = _stored_normalizer(config, where)
-        training = require(config, "training", _is_object, "an object", where)
-        dim, filters = _stored_sizes(config, where)
-        lexical = _stored_lexical(folder, config, where)
-        tokenizer = _stored_tokenizer(folder, normalizer, lexical.words)
+        normalizer = stored_normalizer(config, where)
+        training = require(config, "training", is_object, "an object", where)
+        dim, filters = stored_sizes(config, where)
+        lexical = stored_lexical(folder, config, where)
+        tokenizer = stored_tokenizer(folder, normalizer, lexical.words)
         arrays = folder.arrays(
             "model.safetensors",
             {
@@ -427,24 +427,9 @@ class EncoderWeights:
             training,
             lexical.weight,
         )
-        # The first encoders were saved without their table; it is computed when needed.
-        if "table.safetensors" not in folder:
-            if len(tokenizer) * BLOCKS * filters > _MAX_COMPUTED:
-                raise InputError(
-                    f"{folder.folder / 'table.safetensors'}: is missing, and too large to be "
-                    f"computed; copy or save the {KIND} again"
-                )
-        else:
-            table = folder.arrays(
-                "table.safetensors",
-                {
-                    "values": ArraySpec(np.int8, (len(tokenizer), BLOCKS * filters)),
-                    "scale": ArraySpec(np.float32, (len(WIDTHS) * filters,), smallest=0),
-                },
-            )
-            weights._tables["int8"] = Table(
-                table["values"], table["scale"], weights.bias, weights._length()
-            )
+        table = stored_table(folder, len(tokenizer), filters)
+        if table is not None:
+            weights._tables["int8"] = Table(*table, weights.bias, weights._length())
         return weights
 
 
@@ -453,146 +438,19 @@ def _check_sizes(pieces: int, dim: int, filters: int) -> None:
     numbers = pieces * dim + (dim * BLOCKS + len(WIDTHS)) * filters
     limits = ENCODER.files
     fits = (
-        dim <= _MAX_DIM
-        and filters <= _MAX_FILTERS
+        dim <= MAX_EMBEDDING_DIM
+        and filters <= MAX_FILTERS
         and 4 * numbers + MIB <= limits["model.safetensors"]
         and pieces * BLOCKS * filters + MIB <= limits["table.safetensors"]
     )
     if not fits:
         raise InputError(
             f"encoder: {pieces:,} pieces of {dim:,} dimensions with {filters:,} filters of each "
-            f"width are too large (at most {_MAX_DIM:,} dimensions, {_MAX_FILTERS:,} filters, "
-            f"{limits['model.safetensors'] // MIB:,} MiB of weights and "
+            f"width are too large (at most {MAX_EMBEDDING_DIM:,} dimensions, {MAX_FILTERS:,} "
+            f"filters, {limits['model.safetensors'] // MIB:,} MiB of weights and "
             f"{limits['table.safetensors'] // MIB:,} MiB of table); set a smaller `vocab_size`, "
             "`dim` or `filters`"
         )
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, dict)
-
-
-class _Lexical(NamedTuple):
-    """What a folder holds of the lexical part."""
-
-    words: WordVectors | None
-    weight: float
-
-
-def _stored_lexical(folder: SealedFolder, config: Mapping[str, Any], where: Path) -> _Lexical:
-    """Return the word vectors and the weight of the lexical part."""
-    name = "lexical.safetensors"
-    sizes = config["model"].get("lexical")
-    if sizes is None and name not in folder:
-        return _Lexical(None, LEXICAL_WEIGHT)
-    require(config["model"], "lexical", _is_object, "an object", where)
-    if name not in folder:
-        raise InputError(f"{folder.folder / name}: is missing; copy or save the {KIND} again")
-
-    features = require(
-        sizes, "features", _is_size(0, MAX_FEATURES), f"at most {MAX_FEATURES:,}", where
-    )
-    dim = require(sizes, "dim", _is_size(1, MAX_DIM), f"from 1 to {MAX_DIM:,}", where)
-    weight = require(sizes, "weight", _is_weight, "a number from 0.01 to 100", where)
-    arrays = folder.arrays(
-        name,
-        {
-            "hashes": ArraySpec(np.uint32, (features,)),
-            "rows": ArraySpec(np.int8, (features, dim)),
-            "scale": ArraySpec(np.float32, (features,), smallest=0, largest=MAX_SCALE),
-        },
-    )
-    hashes = arrays["hashes"]
-    if (hashes[1:] <= hashes[:-1]).any():
-        raise InputError(
-            f"{folder.folder / name}: hashes are not in increasing order; "
-            f"copy or save the {KIND} again"
-        )
-    return _Lexical(WordVectors(hashes, arrays["rows"], arrays["scale"]), weight)
-
-
-def _is_weight(value: Any) -> bool:
-    return type(value) in (int, float) and 0.01 <= value <= 100
-
-
-def _is_size(least: int, most: int) -> Callable[[Any], bool]:
-    return lambda value: type(value) is int and least <= value <= most
-
-
-def _stored_tokenizer(
-    folder: SealedFolder, normalizer: Normalizer, words: WordVectors | None
-) -> TitleTokenizer:
-    """Return the tokenizer in a folder; SentencePiece reads it only after it was checked."""
-    model = folder.read("tokenizer.model")
-    try:
-        check_model(model)
-        return TitleTokenizer(model, normalizer, words)
-    except InputError:
-        reason = "is not a SentencePiece model"  # its own message may quote the file
-    except ValueError as error:
-        reason = str(error)
-    raise InputError(
-        f"{folder.folder / 'tokenizer.model'}: {reason}; copy or save the {KIND} again"
-    )
-
-
-def _stored_sizes(config: Mapping[str, Any], where: Path) -> tuple[int, int]:
-    """Return the dimensions of the embeddings and the filters of each width from config.json."""
-    model = require(config, "model", _is_object, "an object", where)
-    require(model, "widths", lambda widths: widths == list(WIDTHS), f"{list(WIDTHS)}", where)
-    expected = "a whole number from 1 to"
-    dim = require(model, "dim", _is_size(1, _MAX_DIM), f"{expected} {_MAX_DIM:,}", where)
-    filters = require(
-        model, "filters", _is_size(1, _MAX_FILTERS), f"{expected} {_MAX_FILTERS:,}", where
-    )
-    return dim, filters
-
-
-def _stored_normalizer(config: Mapping[str, Any], where: Path) -> Normalizer:
-    """Return the normaliser that config.json describes."""
-
-    def is_language(value: Any) -> bool:
-        # `Normalizer` knows the languages; a wrong one is shown in its message
-        return value is None or (isinstance(value, str) and shown(value, 40) == value)
-
-    def is_word_list(value: Any) -> bool:
-        if not isinstance(value, list) or len(value) > _MAX_STOP_WORDS:
-            return False
-        return all(isinstance(word, str) and len(word) <= _LONGEST_STOP_WORD for word in value)
-
-    settings = require(config, "normalization", _is_object, "an object", where)
-    language = require(settings, "language", is_language, "the name of a language or null", where)
-    style = require(
-        settings, "style", lambda value: value in get_args(Style), "default or paper", where
-    )
-    stop_words = require(
-        settings,
-        "stop_words",
-        is_word_list,
-        f"a list of at most {_MAX_STOP_WORDS:,} words of at most {_LONGEST_STOP_WORD} letters",
-        where,
-    )
-    with error_prefix(str(where)):
-        return Normalizer(language, style, stop_words=stop_words)
-
-
-def _spaced(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _as_text(value: Any) -> str:
-    """Format a value of the training record for the model card; a dictionary becomes a list."""
-    if not isinstance(value, dict):
-        return str(value)
-    return ", ".join(f"{_spaced(key)} {part}" for key, part in value.items())
-
-
-def _markdown(text: str) -> str:
-    """Text in a cell of the model card: no control characters, further cells, tags or links."""
-    cell = shown(text, _CARD_LETTERS)
-    for mark, escaped in (("|", r"\|"), ("<", r"\<"), ("](", r"]\(")):
-        cell = cell.replace(mark, escaped)
-    return cell
 
 
 def initial_weights(

@@ -21,6 +21,9 @@ if sys.platform != "win32":
 TITLE, LABEL, STRATEGY, TIME = COLUMNS = ("title", "label", "strategy", "time")
 """The columns of a label file. All are text; a skipped title has no label."""
 
+ENCODER = "encoder"
+"""A further column, if the file was written with an encoder."""
+
 BY_HAND = ""
 """The strategy of a label whose row names none."""
 
@@ -45,6 +48,9 @@ class LabelFile:
     ----------
     path : str or Path
         Its name ends in .csv or .parquet. A file that doesn't exist has no labels.
+    encoder : str, optional
+        Digest of the encoder that helps to choose the titles. New rows get it in a column
+        `encoder`. A label stays true with another encoder, so a file may have several.
 
     Raises
     ------
@@ -52,8 +58,9 @@ class LabelFile:
         If the name has another ending.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, encoder: str | None = None) -> None:
         self.path = Path(path)
+        self.encoder = encoder
         require_name(self.path)
         if self.path.suffix.lower() not in _SUFFIXES:
             raise InputError(
@@ -126,6 +133,8 @@ class LabelFile:
         if TIME not in rows.columns:
             rows = rows.with_columns(pl.lit(None, pl.String).alias(TIME))
         rows = rows.with_columns(pl.col(TIME).fill_null(now))
+        if self.encoder is not None:
+            rows = rows.with_columns(pl.lit(self.encoder).alias(ENCODER))
         rows = rows.unique(TITLE, keep="last", maintain_order=True)
         with self._locked():
             before = self.read()

@@ -102,7 +102,7 @@ class LabellingProject:
         seed: int = 0,
         quiet: bool = True,
     ) -> None:
-        self.file = LabelFile(label_file)
+        self.file = LabelFile(label_file, encoder.weights.digest)
         self._catalogue, self._title_column = catalogue, title_column
         titles = catalogue_titles(catalogue, title_column)
         first = first_of_form(encoder, titles)

@@ -9,18 +9,20 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vitrina.errors import InputError
 from vitrina.files import atomic_path
-from vitrina.pretraining.stored import damaged, require_regular
-from vitrina.sealed import MIB, parse_json
+from vitrina.pretraining.stored import damaged, map_file
+from vitrina.sealed import MIB
+from vitrina.untrusted import ArraySpec, parse_arrays, parse_header, parse_json
 
 _SECONDS_BETWEEN_CHECKPOINTS = 120.0
 _HEADER_BYTES = MIB  # at most, beside the tensors
+_LONGEST_REASON = 200
 
 
 @dataclass
@@ -133,25 +135,22 @@ class Checkpointer:
         groups = self._expected_shapes()
         shapes = {name: shape for group in groups for name, shape in group.items()}
         size = sum(4 * math.prod(shape) for shape in shapes.values())
-        require_regular(self._path, size + _HEADER_BYTES)
+        content = map_file(self._path, size + _HEADER_BYTES)
         try:
-            with safe_open(self._path, "pt") as file:
-                state = (file.metadata() or {}).get("state", "")
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise damaged(self._path, " ".join(str(error).split())[:200]) from None
-
-        for group in groups:
-            found = group.keys() & tensors.keys()
-            # the optimiser has no tensors of a parameter before its first gradient
-            if found != group.keys() and (found or group is groups[0]):
-                raise damaged(self._path, "a tensor is missing")
-        for name, tensor in tensors.items():
-            if tensor.dtype != torch.float32 or tuple(tensor.shape) != shapes.get(name):
-                raise damaged(self._path, f"{name[:80]!r} is not a tensor of this run")
-            if not torch.isfinite(tensor).all():
-                raise damaged(self._path, f"{name} has a number that is not finite")
-        return tensors, state
+            header = parse_header(content)
+            specs: dict[str, ArraySpec] = {}
+            for group in groups:
+                # the optimiser has no tensors of a parameter before its first gradient
+                if group is groups[0] or group.keys() & header.entries.keys():
+                    specs |= {name: _spec(shape) for name, shape in group.items()}
+            arrays = parse_arrays(content, specs)
+        except ValueError as error:
+            raise damaged(self._path, str(error)[:_LONGEST_REASON]) from None
+        state = header.metadata.get("state") if isinstance(header.metadata, dict) else None
+        if not isinstance(state, str):
+            raise damaged(self._path, "it has not the state of this run")
+        # copied, because the views of the file can't be written to
+        return {name: torch.tensor(array) for name, array in arrays.items()}, state
 
     def _expected_shapes(self) -> list[dict[str, tuple[int, ...]]]:
         """Shapes of tensors by name: those of the networks, then the optimiser's by parameter."""
@@ -189,6 +188,12 @@ class Checkpointer:
         if not is_state:
             raise damaged(self._path, "it has not the state of this run")
         return RunState(**content)
+
+
+def _spec(shape: tuple[int, ...]) -> ArraySpec:
+    """What a tensor must be: of finite numbers."""
+    largest = float(np.finfo(np.float32).max)
+    return ArraySpec(np.float32, shape, -largest, largest)
 
 
 def _is_number(value: Any) -> bool:

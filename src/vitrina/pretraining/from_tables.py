@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,25 @@ import polars as pl
 
 from vitrina.data.catalogue import Catalogue, CatalogueColumns, read_catalogue
 from vitrina.data.sessions import UNUSABLE, EventColumns, Sessions, parse_gap, sessionize
-from vitrina.data.tables import Source
+from vitrina.data.tables import Source, require_columns, scan
 from vitrina.encoder.title_encoder import TitleEncoder
+from vitrina.errors import InputError
 from vitrina.pretraining.run_folder import RunFolder, check_output
 from vitrina.pretraining.settings import Settings
 from vitrina.progress import console, counted
 
+# Sessions from a column have no times; all rows get the same one.
+_ANY_TIME = datetime(2000, 1, 1)
+
 
 def train_from_tables(
-    events: Source,
+    events: Source | None,
     products: Source,
     out: str | Path,
     settings: Settings | None = None,
     *,
     gap: str | timedelta | int = "30m",
+    group_column: str | None = None,
     max_products: int = 10,
     time_unit: str | None = None,
     event_columns: EventColumns | None = None,
@@ -46,8 +51,8 @@ def train_from_tables(
 
     Parameters
     ----------
-    events : str, path, sequence of these, DataFrame or LazyFrame
-        The visits: a file, a glob, several of them, or a polars frame.
+    events : str, path, sequence of these, DataFrame or LazyFrame; or None
+        The visits: a file, a glob, several of them, or a polars frame. None with `group_column`.
     products : str, path, sequence of these, DataFrame or LazyFrame
         The catalogue: titles and categories of the products.
     out : str or path
@@ -57,6 +62,9 @@ def train_from_tables(
     gap : str, timedelta or int, default "30m"
         A session ends when its user makes no visit for longer than this; see
         `vitrina.data.sessions.parse_gap`. A number is in minutes.
+    group_column : str, optional
+        Column of `products` that stands in for visits, such as a search, a list or a seller. Rows
+        that share a value, in the order of the table, form sessions of `max_products`.
     max_products : int, default 10
         Products kept of each session; at least 2.
     time_unit : {"s", "ms", "us", "ns"}, optional
@@ -114,8 +122,12 @@ def train_from_tables(
     ... )
     """
     settings = settings or Settings()
-    event_columns = event_columns or EventColumns()
     catalogue_columns = catalogue_columns or CatalogueColumns()
+    if (events is None) == (group_column is None):
+        raise InputError("give either `events` or a `group_column` of the `products`")
+    if group_column is not None:
+        event_columns = EventColumns()
+    event_columns = event_columns or EventColumns()
     check_output(out, resume=resume, force=force)
     parse_gap(gap)
     # The import loads torch. It follows the checks above, so that a mistake is reported at once,
@@ -129,8 +141,9 @@ def train_from_tables(
         console(stderr=True, quiet=quiet).print("no language given: no stop words are removed")
     if inputs is None:
         inputs = {
-            "events": _names(events),
+            "events": None if events is None else _names(events),
             "products": _names(products),
+            "group_column": group_column,
             "gap": str(gap),
             "max_products": max_products,
             "time_unit": time_unit,
@@ -140,6 +153,9 @@ def train_from_tables(
     catalogue = sessions = None
     if not (resume and RunFolder.of(out).prepared):
         catalogue = _read_catalogue(products, catalogue_columns, quiet)
+        if group_column is not None:
+            events = _grouped(products, catalogue_columns.product, group_column, max_products)
+        assert events is not None
         sessions = sessionize(
             events,
             gap,
@@ -169,6 +185,19 @@ def _read_catalogue(products: Source, columns: CatalogueColumns, quiet: bool) ->
     catalogue = read_catalogue(products, columns)
     console(stderr=True, quiet=quiet).print(f"catalogue: {counted(catalogue.counts)}")
     return catalogue
+
+
+def _grouped(products: Source, product: str, group: str, max_products: int) -> pl.LazyFrame:
+    """Events in which the rows of each group, `max_products` at a time, are visits of one user."""
+    frame = scan(products, "catalogue")
+    require_columns(frame, [group], products)
+    require_columns(frame, {"product": product}, products)
+    part = pl.int_range(pl.len()).over(group) // max_products
+    return frame.filter(pl.col(group).is_not_null()).select(
+        user=pl.concat_str(pl.col(group).cast(pl.String), part.cast(pl.String), separator="\0"),
+        timestamp=pl.lit(_ANY_TIME),
+        product_id=pl.col(product),
+    )
 
 
 def _show_counts(sessions: Sessions, max_products: int, quiet: bool) -> None:

@@ -16,6 +16,13 @@ from vitrina.progress import Progress
 _ENOUGH_STEPS = 300
 _MOST_EPOCHS = 8
 
+# With 5,000 sessions of The Complete Journey, vectors classified no better than LSA of the titles'
+# words; with 20,000 they did (docs/results/ablation.md).
+_FEW_SESSIONS = 10_000
+# Open e-commerce has 3 pairs a title and gains by a teacher, The Complete Journey has 335 and
+# doesn't (docs/teacher.md).
+_FEW_PAIRS_PER_TITLE = 20
+
 
 def planned_epochs(settings: Settings, steps_per_epoch: int) -> int:
     """Return the number of epochs of a run: how often it passes over its data.
@@ -46,7 +53,7 @@ def planned_steps(
     started: float,
     progress: Progress,
 ) -> dict[str, int]:
-    """Plan the epochs and steps of a run, and print the plan in one line.
+    """Plan the epochs and steps of a run, print the plan in one line, and warn of little data.
 
     Parameters
     ----------
@@ -75,7 +82,23 @@ def planned_steps(
     else:
         steps = of_all_epochs
 
+    sessions = int((data.sessions.lengths > 1).sum())
+    pairs_per_title = 2 * data.pairs / len(data.titles)
+    progress.note(
+        f"data: {sessions:,} sessions, {data.pairs:,} pairs, {len(data.titles):,} titles with "
+        f"{pairs_per_title:.3g} pairs each"
+    )
     progress.note(_plan_line(settings, epochs, per_epoch, steps))
+    if sessions < _FEW_SESSIONS:
+        progress.note(
+            f"hint: {sessions:,} sessions are few; with less than {_FEW_SESSIONS:,}, expect "
+            "most from the lexical part of the vectors; 'vitrina evaluate' tells"
+        )
+    if settings.teacher is None and pairs_per_title < _FEW_PAIRS_PER_TITLE:
+        progress.note(
+            f"hint: {pairs_per_title:.3g} pairs a title are few; a teacher helps then "
+            "(docs/teacher.md)"
+        )
     if settings.max_steps is None and steps < per_epoch:
         progress.warn(
             f"warning: {settings.max_minutes:g} minutes are too few to see every pair once "

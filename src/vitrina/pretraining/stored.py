@@ -1,15 +1,12 @@
 """Reading the files of a training folder, which may be damaged or come from a stranger.
 
-What is read is checked before it is used: compiled kernels do no bounds checks. No file is reached
-through a link, and none is opened that could block or never end.
+What is read is checked before it is used: compiled kernels do no bounds checks.
 """
 
 from __future__ import annotations
 
 import io
 import mmap
-import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,11 +16,14 @@ import numpy.typing as npt
 
 from vitrina.errors import InputError
 from vitrina.ragged import Ragged
-from vitrina.sealed import MIB, parse_json
+from vitrina.sealed import MIB
+from vitrina.untrusted import check_regular_file, map_regular_file, parse_json
 
 ARRAY_BYTES = 1 << 36
 """Limit of an array: 16 billion visits."""
 JSON_BYTES = 64 * MIB
+
+_ADVICE = "set `force` to start over"
 
 _CHUNK = 1 << 20  # numbers checked at once, so that memory stays bounded
 _LONGEST_ROW = 2**31  # the pairs of such a row are fewer than 2^63
@@ -31,60 +31,17 @@ _LONGEST_ROW = 2**31  # the pairs of such a row are fewer than 2^63
 
 def damaged(path: Path, reason: str) -> InputError:
     """Return the error for a file of a training folder that can't be used."""
-    return InputError(f"{path}: is damaged ({reason}); set `force` to start over")
+    return InputError(f"{path}: is damaged ({reason}); {_ADVICE}")
 
 
 def require_regular(path: Path, limit: int) -> int:
-    """Return the size of a file in bytes.
-
-    Parameters
-    ----------
-    path : Path
-    limit : int
-        Bytes that the file may have.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, a link, a folder or a device, or too large.
-    """
-    try:
-        about = path.lstat()
-    except OSError as error:
-        raise damaged(path, (error.strerror or "can't be read").lower()) from None
-    return _checked_size(path, about, limit)
+    """Return the size of a file in bytes; see `vitrina.untrusted.check_regular_file`."""
+    return check_regular_file(path, limit, _ADVICE)
 
 
 def map_file(path: Path, limit: int) -> bytes | mmap.mmap:
-    """Map a file into memory, which reads each part of it at its first use.
-
-    Parameters and errors are those of `require_regular`.
-    """
-    # A link could lead anywhere. Without O_NONBLOCK, opening a pipe could wait for ever.
-    flags = os.O_RDONLY
-    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # not all systems have all of them
-        flags |= getattr(os, name, 0)
-    require_regular(path, limit)
-    try:
-        descriptor = os.open(path, flags)
-    except OSError as error:
-        raise damaged(path, (error.strerror or "can't be read").lower()) from None
-    try:
-        size = _checked_size(path, os.fstat(descriptor), limit)
-        # nothing can be mapped of an empty file
-        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) if size else b""
-    finally:
-        os.close(descriptor)
-
-
-def _checked_size(path: Path, about: os.stat_result, limit: int) -> int:
-    if stat.S_ISLNK(about.st_mode):
-        raise damaged(path, "it is a link")
-    if not stat.S_ISREG(about.st_mode):
-        raise damaged(path, "it is not a regular file")
-    if about.st_size > limit:
-        raise damaged(path, f"it has more than {limit:,} bytes")
-    return about.st_size
+    """Map a file into memory; see `vitrina.untrusted.map_regular_file`."""
+    return map_regular_file(path, limit, _ADVICE)
 
 
 def load_json(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -52,6 +53,7 @@ except ModuleNotFoundError as error:
 
 _SECONDS_BETWEEN_RECORDS = 10.0
 _RECORDS_PER_RUN = 200
+_TIMED_STEPS = 10
 _COLLAPSED = 0.1  # share of the first record's representation_std
 
 # figures of a record that are shown, with their short names
@@ -264,6 +266,8 @@ def _training_loop(
             state.pairs += batch.pairs
             state.seconds = time.monotonic() - started
 
+            log.tell_duration(state)
+
             # Stop conditions: all steps are done, the time is up, or a signal came
             finished = state.step == steps
             late = settings.max_minutes is not None and state.seconds > settings.max_minutes * 60
@@ -347,6 +351,8 @@ class _TrainingLog:
         self._write_tensorboard = write_tensorboard
         self._progress = progress
         self._steps = state.steps
+        self._first_step = state.step
+        self._after_first = 0.0
         self._steps_between_records = max(1, state.steps // _RECORDS_PER_RUN)
         # at the last record
         self._pairs = state.pairs
@@ -389,6 +395,19 @@ class _TrainingLog:
         if state.initial_std is None:
             state.initial_std = record["representation_std"]
 
+    def tell_duration(self, state: RunState) -> None:
+        """Print, once, how long the other steps will take, and the memory of the process so far."""
+        done = state.step - self._first_step
+        if done == 1:
+            self._after_first = state.seconds  # compiling and filling caches took its time
+        if done == _TIMED_STEPS and state.step < self._steps:
+            per_step = (state.seconds - self._after_first) / (done - 1)
+            minutes = per_step * (self._steps - state.step) / 60
+            self._progress.note(
+                f"training: about {minutes:.1f} minutes for {self._steps - state.step:,} more "
+                f"steps{_memory_note()}"
+            )
+
     def check_collapse(self, state: RunState) -> None:
         """Warn, once, if the last record's representations vary far less than the first's."""
         std = state.record["representation_std"]
@@ -405,6 +424,16 @@ class _TrainingLog:
         """Write the file to disk and return its size in bytes."""
         os.fsync(self._file.fileno())
         return self._file.tell()
+
+
+def _memory_note() -> str:
+    """The most memory that the process has had, for the progress; training needs little more."""
+    if sys.platform == "win32":
+        return ""
+    from resource import RUSAGE_SELF, getrusage
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return f"; {getrusage(RUSAGE_SELF).ru_maxrss * unit / 2**30:.1f} GiB of memory"
 
 
 def _summary_line(record: dict[str, Any]) -> str:

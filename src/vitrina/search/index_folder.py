@@ -15,10 +15,11 @@ import pyarrow as pa
 
 from vitrina._version import __version__
 from vitrina.errors import InputError, shown
-from vitrina.sealed import MIB, ArraySpec, FolderKind, SealedFolder, require, seal
+from vitrina.sealed import MIB, FolderKind, SealedFolder, require, seal
 from vitrina.search.exact import Vectors
 from vitrina.search.graph import Graph
 from vitrina.text.normalize import as_utf8
+from vitrina.untrusted import ArraySpec
 
 GIB = 1024 * MIB
 

@@ -10,8 +10,8 @@ import polars as pl
 
 from vitrina.data.stream import title_batches
 from vitrina.data.tables import Source, describe
-from vitrina.encoder.embed import VECTOR
 from vitrina.encoder.title_encoder import TitleEncoder, unit_length
+from vitrina.encoder.vector_file import VECTOR, names_encoders, require_own_vectors
 from vitrina.errors import InputError, shown
 from vitrina.search.exact import Vectors
 from vitrina.search.index import MAX_K
@@ -80,6 +80,8 @@ def most_similar(
     best: pl.DataFrame | None = None
     for batch in title_batches(source, title_column):
         _check_columns(batch, source)
+        if VECTOR in batch.columns and names_encoders(batch):
+            require_own_vectors(batch, encoder, describe(source))
         rows = batch.drop_nulls(title_column)
         rows = rows.unique(title_column, keep="first", maintain_order=True)
         unknown.search(rows[title_column])
@@ -133,7 +135,7 @@ def _found(
     if rows.schema.get(VECTOR) == pl.Array(pl.Float32, width) and not rows[VECTOR].null_count():
         vectors = rows[VECTOR].to_numpy().reshape(-1, width)
         _check_encoder(encoder, rows[title_column], vectors, where)
-        rows = rows.drop(VECTOR)
+        rows = rows.drop(VECTOR, *names_encoders(rows))
     else:
         vectors = encoder.encode(rows[title_column])
     nearest, cosines = Vectors.of(vectors).nearest(queries, k, threads=encoder.threads)

@@ -12,13 +12,11 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vitrina.encoder.embed import VECTOR
+from vitrina.encoder.vector_file import ENCODER_METADATA, VECTOR
 from vitrina.serving.refusals import Refusal
 from vitrina.serving.service_options import ENCODER_NAME, Limits
 
 ARROW = "application/vnd.apache.arrow.stream"
-ENCODER_METADATA = "vitrina_encoder"
-"""Key of the encoder's digest in the metadata of an Arrow schema."""
 
 # Numbers of the fields in the tables of Arrow's Message.fbs
 _MESSAGE_HEADER = 2

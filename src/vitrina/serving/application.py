@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from vitrina._version import __version__
 from vitrina.errors import InputError
 from vitrina.serving import kserve_routes, operation_routes, title_routes
-from vitrina.serving.gate import Gate
+from vitrina.serving.gate import OPEN_PATHS, Gate
 from vitrina.serving.refusals import Refusal, error_body
 from vitrina.serving.service import Service
 
@@ -38,12 +38,23 @@ def make_app(service: Service) -> Gate:
         from vitrina.labelling.page_routes import page_app
 
         app.mount("/label", page_app(lambda request: request.state.models.label_page))
+    if service.models.keys:
+        _describe_key(app.openapi())
     app.add_exception_handler(Refusal, _on_refusal)
     app.add_exception_handler(InputError, _on_input_error)
     app.add_exception_handler(RequestValidationError, _on_wrong_body)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_defect)
     return Gate(app, service)
+
+
+def _describe_key(openapi: dict[str, Any]) -> None:
+    """Say in the OpenAPI description which routes need a key."""
+    openapi["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    for path, operations in openapi["paths"].items():
+        if path not in OPEN_PATHS:
+            for operation in operations.values():
+                operation["security"] = [{"key": []}]
 
 
 def _error(

@@ -26,12 +26,16 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 
 ENCODER_HEADER = "vitrina-encoder"
-_OPEN_PATHS = frozenset(
+OPEN_PATHS = frozenset(
     ("/health", "/ready", "/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json")
 )
 """Paths that need no key: they tell nothing about the data."""
 
 _PAGE = "/label"
+"""Path of the labelling page."""
+
+_NOBODY_THERE = 499
+"""Status in the metrics, as of nginx, for a client that has left or doesn't take its answer."""
 
 _BODY_SECONDS = 30.0
 """Time for a body to arrive. A client that sends a byte now and then would keep its place."""
@@ -94,8 +98,8 @@ class Gate:
         except Refusal as refusal:
             await _refuse(scope["path"], refusal, send_marked)
         except (_Gone, TimeoutError):
-            # the connection is useless: the client has left it, or doesn't take its answer
-            return
+            # to return without an answer closes the connection
+            status = _NOBODY_THERE
         except Exception:
             # the framework has answered with 500
             log.exception("error")
@@ -122,10 +126,10 @@ class Gate:
                     403, "the Host header names no address of this machine; set a key to allow it"
                 )
             return
-        if scope["path"] in _OPEN_PATHS:
+        if scope["path"] in OPEN_PATHS:
             return
         # a browser that opens the labelling page can only send the key as a password
-        is_page = scope["path"].startswith(_PAGE)
+        is_page = _is_page(scope["path"])
         kind, _, key = headers.get(b"authorization", b"").partition(b" ")
         if kind.lower() == b"basic" and is_page:
             kind, key = b"bearer", _password(key)
@@ -177,6 +181,10 @@ class Gate:
                 408, f"the body did not arrive within {_BODY_SECONDS:.0f} seconds; send it again"
             ) from None
         return b"".join(parts)
+
+
+def _is_page(path: str) -> bool:
+    return path == _PAGE or path.startswith(f"{_PAGE}/")
 
 
 def _password(credentials: bytes) -> bytes:
@@ -233,7 +241,8 @@ async def _refuse(path: str, refusal: Refusal, send: Send) -> None:
 
 def _record(scope: Message, status: int, seconds: float) -> None:
     """Count a request, and log it without anything that its client sent."""
-    route = getattr(scope.get("route"), "path", "other")
+    # the page is an application of its own, whose routes have no full paths
+    route = _PAGE if _is_page(scope["path"]) else getattr(scope.get("route"), "path", "other")
     titles = scope["state"].get("titles", 0)
     REQUESTS.labels(route, status).inc()
     SECONDS.labels(route).observe(seconds)

@@ -5,7 +5,7 @@ https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protoc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import orjson
@@ -13,21 +13,46 @@ from fastapi import APIRouter, Request, Response
 
 from vitrina._version import __version__
 from vitrina.serving.answers import checked_titles
-from vitrina.serving.json_route import JsonRoute
-from vitrina.serving.refusals import Refusal
+from vitrina.serving.refusals import FOR_ALL, FOR_TITLES, InferError, Refusal, refused
 from vitrina.serving.request_bodies import (
-    FOR_ALL,
-    FOR_TITLES,
     InferAnswer,
-    InferError,
     InferInput,
     InferRequest,
-    refused,
+    JsonRoute,
 )
-from vitrina.serving.served_models import ServedModels
+from vitrina.serving.service import ServedModels
 from vitrina.serving.service_options import ENCODER_NAME, Limits
 
-router = APIRouter(route_class=JsonRoute, responses=refused(InferError, *FOR_ALL), tags=["KServe"])
+_BINARY_TENSORS = "inference-header-content-length"
+"""The header of a body with the protocol's extension of binary tensors."""
+
+_MOST_PROBABILITIES = 2**20
+"""Numbers in the answer of a classifier: 20 MB as JSON."""
+
+
+class InferRoute(JsonRoute):
+    """A route that reads what clients of the protocol send."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler of the route."""
+        handler = super().get_route_handler()
+
+        async def lenient(request: Request) -> Response:
+            if _BINARY_TENSORS in request.headers:
+                raise Refusal(
+                    400,
+                    "the body has binary tensors, which this service can't read; send them as JSON "
+                    "(in tritonclient: binary_data=False)",
+                )
+            if "content-type" not in request.headers:  # as from tritonclient
+                request.scope["headers"].append((b"content-type", b"application/json"))
+                request = Request(request.scope, request.receive)
+            return await handler(request)
+
+        return lenient
+
+
+router = APIRouter(route_class=InferRoute, responses=refused(InferError, *FOR_ALL), tags=["KServe"])
 
 
 @router.get("/v2")
@@ -130,6 +155,13 @@ def _vectors(models: ServedModels, name: str, titles: list[str]) -> list[dict[st
 
 def _classes(models: ServedModels, name: str, titles: list[str]) -> list[dict[str, Any]]:
     classifier = models.classifiers[name]
+    numbers = len(titles) * len(classifier.classes_)
+    if numbers > _MOST_PROBABILITIES:
+        raise Refusal(
+            413,
+            f"inputs[0].data: {len(titles):,} titles have {numbers:,} probabilities, more than "
+            f"{_MOST_PROBABILITIES:,}; send fewer titles, or ask /v1/classify for the best classes",
+        )
     probabilities = classifier.predict_proba(titles)
     labels = classifier.classes_[probabilities.argmax(axis=1)].astype(str).tolist()
     return [

@@ -10,9 +10,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from vitrina._version import __version__
 from vitrina.serving.reference_page import reference_page
-from vitrina.serving.refusals import Refusal
-from vitrina.serving.request_bodies import FOR_ALL, ErrorAnswer, refused
-from vitrina.serving.served_models import ServedModels
+from vitrina.serving.refusals import FOR_ALL, ErrorAnswer, Refusal, refused
+from vitrina.serving.service import ServedModels
 from vitrina.serving.telemetry import metrics
 
 router = APIRouter(responses=refused(ErrorAnswer, *FOR_ALL), tags=["operation"])
@@ -66,7 +65,11 @@ async def info(request: Request) -> dict[str, Any]:
     }
 
 
-@router.get("/metrics", response_class=Response)
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
 async def prometheus() -> Response:
     """Return the metrics of all workers in Prometheus' text format."""
     text = await asyncio.to_thread(metrics)

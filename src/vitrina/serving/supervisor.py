@@ -21,14 +21,18 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from vitrina.errors import InputError
 from vitrina.progress import console
-from vitrina.serving.messages import FAILED, READY, RELOAD
 from vitrina.serving.service_options import ServiceOptions, listening_socket
 from vitrina.serving.telemetry import say, set_up_logs
+
+# What the supervisor and its processes say to each other through pipes. A process says
+# (READY, digest) or (FAILED, message). It is told RELOAD. The end of its pipe tells it to stop.
+READY, FAILED, RELOAD = "ready", "failed", "reload"
 
 _SPAWN = multiprocessing.get_context("spawn")  # a forked process could inherit locks that are held
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _SECONDS_TO_RESTART = 1.0
 _SECONDS_TO_STOP = 40.0
+_NICE = 10  # an index that is built again must not slow down the answers
 
 
 def serve(options: ServiceOptions) -> None:
@@ -166,10 +170,10 @@ class _Supervisor:
             return
         if kind == FAILED:
             child.failure = text
-        elif child is self._builder:
-            child.is_ready = True
-        else:
-            child.is_ready = True
+            return
+        child.is_ready = True
+        if child is not self._builder:
+            say("a worker is ready", worker=child.process.pid, encoder=text)
             self._announce(text)
 
     def _announce(self, digest: str) -> None:
@@ -248,10 +252,11 @@ def _work(options: ServiceOptions, listener: socket.socket, pipe: Connection) ->
 
 def _build(options: ServiceOptions, folder: Path, pipe: Connection) -> None:
     """Index the catalogue, in a process of its own."""
-    from vitrina.serving.served_models import build_index
+    from vitrina.serving.service import build_index
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    os.nice(_NICE)
     try:
         build_index(options, folder)
     except InputError as error:

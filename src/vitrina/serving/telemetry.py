@@ -50,12 +50,13 @@ def set_up_logs(quiet: bool) -> None:
         Log warnings only.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines())
+    handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     log.setLevel(logging.WARNING if quiet else logging.INFO)
+    logging.captureWarnings(True)  # those of Python would be no JSON
 
 
-class _JsonLines(logging.Formatter):
+class JsonLines(logging.Formatter):
     """Formats a record with the fields that were given as ``extra={"fields": {...}}``.
 
     Of an exception, it keeps the type and the lines of code. The message could quote a title.

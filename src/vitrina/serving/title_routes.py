@@ -15,20 +15,17 @@ from vitrina.serving.answers import (
     embeddings_json,
     titles_from_arrow,
 )
-from vitrina.serving.json_route import JsonRoute
-from vitrina.serving.refusals import Refusal
+from vitrina.serving.refusals import FOR_TITLES, ErrorAnswer, Refusal, refused
 from vitrina.serving.request_bodies import (
-    FOR_TITLES,
     ClassifyAnswer,
     ClassifyRequest,
     EmbeddingsAnswer,
     EmbeddingsRequest,
-    ErrorAnswer,
+    JsonRoute,
     SimilarAnswer,
     SimilarRequest,
-    refused,
 )
-from vitrina.serving.served_models import ServedModels
+from vitrina.serving.service import ServedModels
 from vitrina.serving.service_options import ENCODER_NAME
 
 if TYPE_CHECKING:
@@ -36,6 +33,9 @@ if TYPE_CHECKING:
 
 _MOST_QUERIES = 64
 """Titles of one search: each is compared with the whole catalogue."""
+
+_PROBABILITIES_AT_ONCE = 2**20
+"""A classifier can have 10,000 classes, and the probabilities of 4,096 titles take 300 MB."""
 
 _ARROW_BODY = {"content": {ARROW: {"schema": {"type": "string", "format": "binary"}}}}
 
@@ -129,22 +129,20 @@ async def similar(body: SimilarRequest, request: Request) -> Response:
         data = _similar(models, titles, body)
         return orjson.dumps({"data": data, "encoder": models.digest})
 
-    return Response(await service.compute(len(titles), work), media_type="application/json")
+    return Response(await service.compute(None, work), media_type="application/json")
 
 
 def _classified(classifier: TitleClassifier, titles: list[str], top_k: int) -> list[dict[str, Any]]:
     """The most probable classes of each title."""
-    probabilities = classifier.predict_proba(titles)
-    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
     labels = classifier.classes_.tolist()
-    data = []
-    for row, classes in enumerate(best.tolist()):
-        found = []
-        for number in classes:
-            found.append(
-                {"label": labels[number], "probability": float(probabilities[row, number])}
-            )
-        data.append({"index": row, "classes": found})
+    data: list[dict[str, Any]] = []
+    step = max(1, _PROBABILITIES_AT_ONCE // len(labels))
+    for start in range(0, len(titles), step):
+        probabilities = classifier.predict_proba(titles[start : start + step])
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
+        for numbers, row in zip(best.tolist(), probabilities, strict=True):
+            classes = [{"label": labels[n], "probability": float(row[n])} for n in numbers]
+            data.append({"index": len(data), "classes": classes})
     return data
 
 

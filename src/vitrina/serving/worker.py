@@ -17,10 +17,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from vitrina.errors import InputError
 from vitrina.serving.application import make_app
-from vitrina.serving.messages import FAILED, READY
-from vitrina.serving.served_models import ServedModels
-from vitrina.serving.service import Service
+from vitrina.serving.service import ServedModels, Service
 from vitrina.serving.service_options import ServiceOptions
+from vitrina.serving.supervisor import FAILED, READY
 from vitrina.serving.telemetry import ENCODER, RELOADS, say, set_up_logs
 
 _DRAIN_SECONDS = 1.0
@@ -30,6 +29,12 @@ _STOP_SECONDS = 30
 """Time for answers that are on their way when the worker stops."""
 
 _HEADER_BYTES = 64 * 1024
+_HEADER_SECONDS = 75
+"""Time for the headers of a request, from the connection or the answer before.
+
+Proxies keep connections for 60 seconds. If the service closed one first, the proxy's next request
+would be lost.
+"""
 
 # Python's threads take turns after 5 ms, which a short request would have to wait for.
 _SWITCH_SECONDS = 0.0005
@@ -44,7 +49,7 @@ def run_worker(options: ServiceOptions, listener: socket.socket, pipe: Connectio
     listener : socket
         Bound to the address of the service, and shared with the other workers.
     pipe : Connection
-        To the supervisor, see `vitrina.serving.messages`.
+        To the supervisor, see `vitrina.serving.supervisor`.
     """
     # Ctrl-C and the end of a terminal go to all processes; the supervisor decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -65,14 +70,14 @@ def run_worker(options: ServiceOptions, listener: socket.socket, pipe: Connectio
     service = Service(options, models)
     config = uvicorn.Config(
         make_app(service),
-        http=_BoundedProtocol,
+        http=BoundedProtocol,
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_keep_alive=30,
+        timeout_keep_alive=_HEADER_SECONDS,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
     _Server(config, service, pipe).run([listener])
@@ -140,11 +145,23 @@ class _Server(uvicorn.Server):
         say("reloaded", encoder=models.digest)
 
 
-class _BoundedProtocol(HttpToolsProtocol):
-    """Uvicorn's protocol, which has no bound on the size of a request's headers."""
+class BoundedProtocol(HttpToolsProtocol):
+    """Uvicorn's protocol, with bounds on the size of a request's headers and on their time.
+
+    A client that opens connections and sends nothing, or a byte now and then, would use them up.
+    """
 
     _header_bytes = 0
     _in_headers = True
+    _deadline: asyncio.TimerHandle
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait_for_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._deadline.cancel()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         self._header_bytes += len(data)
@@ -159,4 +176,13 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_headers = False
+        self._deadline.cancel()
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete:  # no further request has come yet
+            self._wait_for_headers()
+
+    def _wait_for_headers(self) -> None:
+        self._deadline = self.loop.call_later(_HEADER_SECONDS, self.transport.close)
