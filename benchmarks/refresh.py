@@ -57,7 +57,9 @@ def main() -> None:
             rates.append((ROWS / refreshed, ROWS / full))
             ratios.append(full / refreshed)
             peaks.append((peak, full_peak))
+        sizes = [(folder / f"{which}.parquet").stat().st_size for which in ("changes", "vectors")]
         report(rates, ratios, peaks, encoder.weights.width)
+        record(f"{caption(encoder.weights.width)}, change file", sizes[0] / sizes[1], "of the file")
 
 
 def untrained(titles: list[str]) -> TitleEncoder:
@@ -98,13 +100,17 @@ def command(*arguments: str | Path) -> tuple[float, float]:
     return fresh_process(COMMAND, *map(Path, arguments), Path("--force"), Path("--quiet"))
 
 
+def caption(width: int) -> str:
+    return f"refresh of {ROWS:,} rows of {width:,} numbers, 1 % changed"
+
+
 def report(
     rates: list[tuple[float, float]],
     ratios: list[float],
     peaks: list[tuple[float, float]],
     width: int,
 ) -> None:
-    name = f"refresh of {ROWS:,} rows of {width:,} numbers, 1 % changed"
+    name = caption(width)
     refreshed, full = np.median(rates, axis=0)
     record(name, refreshed, "rows/s", peer="full run", peer_value=full, ratios=ratios)
     refresh_peak, full_peak = np.max(peaks, axis=0) / 1024

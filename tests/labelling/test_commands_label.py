@@ -47,7 +47,14 @@ def test_label_batch_after_batch(capsys: pytest.CaptureFixture[str]) -> None:
         assert _exit_code([*NEXT, "-n", "25", "--out", name]) == 0
         assert "25 titles" in capsys.readouterr().err
         chosen = pl.read_csv(name, infer_schema=False)
-        assert chosen.columns == ["title", "label", "strategy", "prediction", "probability", "encoder"]
+        assert chosen.columns == [
+            "title",
+            "label",
+            "strategy",
+            "prediction",
+            "probability",
+            "encoder",
+        ]
         assert chosen["label"].null_count() == 25
         fill_in(name)
         assert _exit_code(["label", "add", "labels.csv", name]) == 0

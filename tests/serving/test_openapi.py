@@ -41,6 +41,9 @@ def test_requests_from_the_description(start, shop: Path, tmp_path: Path) -> Non
         *(shop / "encoder", "--classifier", classifier, "--index", index, "--quiet"),
         env={"VITRINA_API_KEY": KEY},
     )
+    paths = running.ask("/openapi.json").json["paths"]
+    assert paths["/v1/embeddings"]["post"]["security"] == [{"key": []}]
+    assert "security" not in paths["/health"]["get"]
     # models have names, which a description can't list
     (tmp_path / "schemathesis.toml").write_text('[parameters]\n"path.name" = "vitrina"\n')
     (tmp_path / "arrow_bodies.py").write_text(ARROW_BODIES)

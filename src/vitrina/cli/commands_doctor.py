@@ -17,7 +17,7 @@ from vitrina.progress import console
 
 # what the kernels use where the processor has it
 _FEATURES = ("sse4.2", "avx2", "fma", "avx512f", "avx512bf16", "amx-bf16", "neon")
-_DEVELOPMENT = "dev"
+_DEVELOPMENT = ("dev", "docs")
 
 
 @app.command
@@ -47,7 +47,7 @@ def doctor() -> None:
     console().print("\npackages: " + ", ".join(f"{name} {_version(name)}" for name in needed))
     console().print("\nextras:")
     for extra in metadata("vitrina").get_all("Provides-Extra") or []:
-        if extra != _DEVELOPMENT:
+        if extra not in _DEVELOPMENT:
             console().print(f"  {extra}: {_state(extra)}")
 
 

@@ -21,12 +21,9 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from vitrina.errors import InputError
 from vitrina.progress import console
+from vitrina.serving.messages import FAILED, READY, RELOAD
 from vitrina.serving.service_options import ServiceOptions, listening_socket
 from vitrina.serving.telemetry import say, set_up_logs
-
-# What the supervisor and its processes say to each other through pipes. A process says
-# (READY, digest) or (FAILED, message). It is told RELOAD. The end of its pipe tells it to stop.
-READY, FAILED, RELOAD = "ready", "failed", "reload"
 
 _SPAWN = multiprocessing.get_context("spawn")  # a forked process could inherit locks that are held
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

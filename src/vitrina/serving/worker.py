@@ -17,9 +17,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from vitrina.errors import InputError
 from vitrina.serving.application import make_app
+from vitrina.serving.messages import FAILED, READY
 from vitrina.serving.service import ServedModels, Service
 from vitrina.serving.service_options import ServiceOptions
-from vitrina.serving.supervisor import FAILED, READY
 from vitrina.serving.telemetry import ENCODER, RELOADS, say, set_up_logs
 
 _DRAIN_SECONDS = 1.0
