@@ -2,7 +2,7 @@
 
     python benchmarks/embed.py [ROWS]
 
-Ten million rows write 20 GB. Give a smaller number if there is less disk space.
+Ten million rows write 40 GB. Give a smaller number if there is less disk space.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.functions import monotonically_increasing_id
 
 from bench import OURS, Work, catalogues, compare, untrained_weights
 from sessions import write
@@ -97,11 +98,20 @@ def measure_sessions(spark: SparkSession, folder: Path) -> None:
     file = folder / "events.parquet"
     write(file, EVENTS)
 
-    sessions = sessionize(spark.read.parquet(str(file)), time_unit="s")
-    contenders: dict[str, Work] = {
-        OURS: (EVENTS, partial(drop, sessions)),
-        "polars": (EVENTS, partial(polars_sessionize, file)),
+    visits = spark.read.parquet(str(file))
+    ordered = visits.withColumn("offset", monotonically_increasing_id())
+    catalogue = spark.range(1_000_000).toDF("product_id")
+    ways = {
+        OURS: sessionize(ordered, time_unit="s", order_column="offset"),
+        "without order_column": sessionize(visits, time_unit="s"),
+        "with a million product_ids": sessionize(
+            ordered, time_unit="s", order_column="offset", product_ids=catalogue
+        ),
     }
+    contenders: dict[str, Work] = {}
+    for name, sessions in ways.items():
+        contenders[name] = EVENTS, partial(drop, sessions)
+    contenders["polars"] = EVENTS, partial(polars_sessionize, file)
     rates = by_turns_of_processor(contenders)
     compare(f"{EVENTS:,} events → sessions in Spark, one core", rates, "events/s", {})
 

@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "pages": set(),
     "serving": {"encoder", "classification", "search", "labelling", "pages"},
     "spark": {"data", "encoder", "classification"},
+    "tracking": {"encoder", "pretraining", "spark"},
     "comparison": {"data", "text", "encoder", "classification", "search", "pages"},
     "evaluation": {
         "data",
@@ -61,6 +62,7 @@ MAY_IMPORT = {
         "search",
         "pretraining",
         "serving",
+        "tracking",
         "comparison",
         "evaluation",
         "evaluation.models",

@@ -17,6 +17,7 @@ from vitrina.cli import (  # noqa: F401
     commands_label,
     commands_search,
     commands_serve,
+    commands_track,
     commands_train,
     commands_vectors,
 )
@@ -68,7 +69,7 @@ def _say(message: object, code: int) -> int:
 _RENAMED = {
     "max_products": ["max_session_products"],
     "path": ["source_dir"],
-    "source": ["input", "products", "labels"],
+    "source": ["input", "catalogue", "products", "labels"],
     "query": ["title"],
     "label_column": ["label"],
     "category_column": ["category"],
