@@ -22,7 +22,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = ROOT / ".ci" / "smoke.py"
-# torch has CPU builds of its own; with torch's own range, gigabytes of CUDA would be installed
+# With vitrina's range of torch, the newest would be installed, with gigabytes of CUDA on Linux. Give
+# the place of CPU builds in UV_FIND_LINKS or UV_EXTRA_INDEX_URL.
 PINNED = ("torch",)
 NOT_FOR_USERS = ("dev", "docs")
 
@@ -91,7 +92,7 @@ def overrides(folder: Path) -> Path:
     pins = []
     for line in (ROOT / "constraints.txt").read_text().splitlines():
         if line.partition("==")[0] in PINNED:
-            pins.append(line)
+            pins.append(line.partition("+")[0])
     path = folder / "overrides.txt"
     path.write_text("\n".join(pins))
     return path

@@ -320,10 +320,10 @@ def test_parameters_in_messages_become_options(command: str, message: str, shown
 def test_training_without_torch_names_the_command_that_installs_it() -> None:
     Path("without_torch.py").write_text(
         "import sys\n"
-        "class Absent:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'torch': raise ModuleNotFoundError(name)\n"
-        "sys.meta_path.insert(0, Absent())\n"
+        "from importlib.machinery import PathFinder\n"
+        "found = PathFinder.find_spec\n"
+        "PathFinder.find_spec = lambda name, *rest: (\n"
+        "    None if name == 'torch' else found(name, *rest))\n"
         "from vitrina.cli import main; main(sys.argv[1:])\n"
     )
     command = [sys.executable, "without_torch.py", *TRAIN]

@@ -221,7 +221,7 @@ def test_numbers_are_fitted_and_predicted_from_files(encoder, sizes, tmp_path):
     np.testing.assert_array_equal(fitted.coef_, expected.coef_)
     found = re.fullmatch(
         r"5-fold R²: (0\.\d{3}) ± 0\.\d{3}, mean absolute error: ([\d.]+) ± [\d.]+ "
-        r"\(median: ([\d.]+)\)",
+        r"\(of the median: ([\d.]+)\)",
         score,
     )
     assert found

@@ -245,5 +245,13 @@ def test_require_columns(tmp_path: Path) -> None:
     assert one_line(error) == (
         f"{path}: no column 'timestamp'; there are: id, title: name it with `time_column`"
     )
+    with pytest.raises(InputError) as error:
+        require_columns(frame, {"product": "sku", "time": "timestamp", "title": "title"}, path)
+    assert one_line(error) == (
+        f"{path}: no columns 'sku' and 'timestamp'; there are: id, title: name them with "
+        "`product_column` and `time_column`"
+    )
+    with pytest.raises(InputError, match=r"no columns 'a', 'b' and 'c'; .*: rename yours"):
+        require_columns(frame, ["a", "id", "b", "c", "a"], path, "rename yours")
     with pytest.raises(InputError, match="the table given: no column 'x'"):
         require_columns(TABLE.lazy(), ["x"], TABLE)

@@ -88,6 +88,11 @@ def test_mistakes_change_nothing(folder: Path, capsys: pytest.CaptureFixture[str
     assert "--title-column" in capsys.readouterr().err
     assert _exit_code(["label", "add", "labels.csv", "catalogue.csv"]) == 2
     assert "'label'" in capsys.readouterr().err
+    # a batch that nobody has filled in
+    Path("empty.csv").write_text("title,label\nMILK 1 GAL,\n")
+    assert _exit_code(["label", "add", "labels.csv", "empty.csv"]) == 2
+    assert "empty.csv: no row has a label" in capsys.readouterr().err
+    Path("empty.csv").unlink()
     assert sorted(folder.rglob("*")) == before
     Path("next.csv").write_text("mine")
     assert _exit_code([*NEXT, "--out", "next.csv"]) == 2

@@ -199,5 +199,5 @@ def _validated_numbers(
     of_median = mean_absolute_error(targets, np.full(len(targets), np.median(targets)))
     return (
         f"{FOLDS}-fold R²: {np.mean(r2s):.3f} ± {np.std(r2s):.3f}, mean absolute error: "
-        f"{np.mean(errors):.4g} ± {np.std(errors):.2g} (median: {of_median:.4g})"
+        f"{np.mean(errors):.4g} ± {np.std(errors):.2g} (of the median: {of_median:.4g})"
     )

@@ -171,9 +171,10 @@ def next_titles(
         _show(scores)
     by_strategy = chosen["strategy"].value_counts(sort=True).rows()
     counts = ", ".join(f"{count} {name}" for name, count in by_strategy)
-    console(stderr=True, quiet=quiet).print(
-        f"{len(project.labelled().rows):,} labels so far\n{len(chosen):,} titles ({counts}): {out}"
-    )
+    notes = console(stderr=True, quiet=quiet)
+    notes.print(f"{len(project.labelled().rows):,} labels so far")
+    notes.print(f"{len(chosen):,} titles ({counts}): {out}")
+    notes.print(f"next: fill in its column label, then: vitrina label add {labels} {out}")
 
 
 @label.command
@@ -195,6 +196,8 @@ def add(
     from vitrina.labelling.label_file import COLUMNS, ENCODER, LabelFile, read_labels
 
     rows = read_labels(filled).drop_nulls("label")
+    if rows.is_empty():
+        raise InputError(f"{filled}: no row has a label; fill in the column label first")
     rows = rows.select(name for name in rows.columns if name in (*COLUMNS, ENCODER))
     file = LabelFile(labels)
     file.extend(rows)

@@ -136,8 +136,16 @@ def _show_vectors(path: Path) -> None:
 
 
 def _show_labels(path: Path) -> None:
-    from vitrina.labelling.label_file import ENCODER, LABEL, read_labels
+    from vitrina.data.tables import readable, scan
+    from vitrina.labelling.label_file import ENCODER, LABEL, TITLE, read_labels
 
+    with readable(path):
+        names = scan(path, "labels").collect_schema().names()
+    if TITLE not in names or LABEL not in names:
+        raise InputError(
+            f"{path}: has neither vectors nor labels; give a folder that vitrina saved, a file of "
+            "vitrina embed, or a label file"
+        )
     table = read_labels(path)
     labels = table[LABEL].drop_nulls()
     classes = labels.value_counts(sort=True).rows()

@@ -295,7 +295,10 @@ def _group_bytes(group: pq.RowGroupMetaData, columns: Collection[str]) -> int:
 
 
 def require_columns(
-    frame: pl.LazyFrame, columns: Mapping[str, str] | Iterable[str], source: Source
+    frame: pl.LazyFrame,
+    columns: Mapping[str, str] | Iterable[str],
+    source: Source,
+    advice: str = "is this the right file?",
 ) -> None:
     """Check that a frame has certain columns.
 
@@ -308,30 +311,41 @@ def require_columns(
         the parameter ``<role>_column``.
     source : path, list of paths, or polars frame
         The origin of the frame, for messages.
+    advice : str
+        What the message proposes, unless `columns` maps roles to names.
 
     Raises
     ------
     InputError
-        If a column is missing. The message lists the existing columns, and says so if the header
-        shows that a text file has another separator or encoding.
+        If columns are missing. The message names all of them, lists the existing columns, and says
+        so if the header shows that a text file has another separator or encoding.
     """
     with readable(source):
         existing = frame.collect_schema().names()
+    names = columns.values() if isinstance(columns, Mapping) else columns
+    missing = [name for name in dict.fromkeys(names) if name not in existing]
+    if not missing:
+        return
     if isinstance(columns, Mapping):
-        advice = {name: f"name it with `{role}_column`" for role, name in columns.items()}
-    else:
-        advice = dict.fromkeys(columns, "is this the right file?")
-    for name in advice:
-        if name not in existing:
-            raise InputError(_missing_column(name, existing, describe(source), advice[name]))
+        roles = [f"`{role}_column`" for role, name in columns.items() if name in missing]
+        advice = f"name {'it' if len(roles) == 1 else 'them'} with {_joined(roles)}"
+    raise InputError(_missing_columns(missing, existing, describe(source), advice))
 
 
-def _missing_column(name: str, existing: list[str], where: str, advice: str) -> str:
-    """The message for a missing column; the header may show a likelier cause than `advice`."""
+def _joined(names: Sequence[str]) -> str:
+    """One or more names in a sentence: a, b and c."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _missing_columns(
+    missing: Sequence[str], existing: Sequence[str], where: str, advice: str
+) -> str:
+    """The message for missing columns; the header may show a likelier cause than `advice`."""
     header = "".join(existing)
     if "\0" in header:
         return f"{where}: is in UTF-16 or no text: {_SAVE_AS_UTF8}"
-    if "\N{REPLACEMENT CHARACTER}" in header and not name.isascii():
+    if "\N{REPLACEMENT CHARACTER}" in header and not "".join(missing).isascii():
         advice = _SAVE_AS_UTF8
     elif len(existing) == 1 and ";" in header:
         advice = "save it with commas, not semicolons, between the columns"
@@ -340,7 +354,9 @@ def _missing_column(name: str, existing: list[str], where: str, advice: str) -> 
     listed = ", ".join(one_line(column) for column in existing[:_NAMED_COLUMNS])
     if len(existing) > _NAMED_COLUMNS:
         listed += f" and {len(existing) - _NAMED_COLUMNS:,} more"
-    return f"{where}: no column '{name}'; there are: {listed}: {advice}"
+    absent = _joined([f"'{name}'" for name in missing])
+    plural = "s" if len(missing) > 1 else ""
+    return f"{where}: no column{plural} {absent}; there are: {listed}: {advice}"
 
 
 def one_line(name: str) -> str:

@@ -155,8 +155,7 @@ def evaluate(
     compared = models[names.index("encoder") if "encoder" in names else 0]
     command = _command(tasks_file, out, saved, baselines, sizes, subsamples, alphas)
     facts = {
-        # a grouped split has the name of its task, and doesn't count twice
-        "title": f"Title encoders and baselines on {len({task.name for task in tasks})} tasks",
+        "title": _title(tasks),
         "lead": _LEAD.format(models=len(models), subsamples=subsamples),
         "encoder": compared.name,
         "command": shlex.join(command),
@@ -373,6 +372,12 @@ def _seen_titles(models: Sequence[Model], tasks: Sequence[Task]) -> dict[str, Sh
         suited = [task for task in tasks if model.suits(task)]
         seen[model.name] = {(task.name, task.split): model.share_seen(task) for task in suited}
     return seen
+
+
+def _title(tasks: Sequence[Task]) -> str:
+    """The title of the report. A grouped split has the name of its task, and counts once."""
+    number = len({task.name for task in tasks})
+    return f"Title encoders and baselines on {number} task{'s' if number > 1 else ''}"
 
 
 def _command(

@@ -234,7 +234,7 @@ def _files(path: Path, where: str, role: str, table: Mapping[str, Any]) -> tuple
 def _check_columns(where: str, role: str, files: Sequence[Path], columns: Iterable[str]) -> None:
     with error_prefix(where):
         frame = scan(list(files), role)
-        require_columns(frame, columns, list(files))
+        require_columns(frame, columns, list(files), "name yours in the task file")
 
 
 def _read_specs(path: Path, tables: Any, shops: Mapping[str, Shop]) -> list[TaskSpec]:
@@ -384,7 +384,7 @@ def _read_table(where: str, spec: TaskSpec, language: str | None) -> pl.DataFram
     with error_prefix(where):
         normalizer = Normalizer(language)
         frame = scan(spec.file, "titles and labels")
-        require_columns(frame, columns.values(), spec.file)
+        require_columns(frame, columns.values(), spec.file, "name yours in the task file")
         with readable(spec.file):
             table = frame.select(**{role: pl.col(name) for role, name in columns.items()}).collect()
     table = _with_values(where, spec, table.drop_nulls(["title", "label"]))

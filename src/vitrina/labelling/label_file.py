@@ -206,7 +206,7 @@ def read_labels(source: Source) -> pl.DataFrame:
         text or labels that are no text, whole numbers or booleans.
     """
     frame = scan(source, "labels")
-    require_columns(frame, [TITLE, LABEL], source)
+    require_columns(frame, [TITLE, LABEL], source, "rename yours to title and label")
     names = frame.collect_schema().names()
     table = read_columns(frame, {name: name for name in names}, source)
     where = describe(source)
