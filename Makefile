@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo report test docs matrix fuzz bench clean
+.PHONY: setup demo report test platform docs matrix fuzz bench clean
 
 setup: $(STAMP)
 
@@ -44,7 +44,11 @@ test: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -m 'not spark and not mlflow'
+
+# Tests with Spark and MLflow. They are skipped where there is no Java.
+platform: $(STAMP)
+	$(BIN)/pytest -m 'spark or mlflow'
 
 # The documentation, in build/docs. Its examples run, and any warning is an error.
 docs: $(STAMP)

@@ -22,8 +22,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = ROOT / ".ci" / "smoke.py"
-# With vitrina's range of torch, the newest would be installed, with gigabytes of CUDA on Linux. Give
-# the place of CPU builds in UV_FIND_LINKS or UV_EXTRA_INDEX_URL.
+# With vitrina's range of torch, the newest would be installed, with gigabytes of CUDA on Linux.
+# UV_FIND_LINKS or UV_EXTRA_INDEX_URL can name a place of CPU builds.
 PINNED = ("torch",)
 NOT_FOR_USERS = ("dev", "docs")
 

@@ -102,7 +102,8 @@ def test_inspect_describes_files(capsys: pytest.CaptureFixture[str]) -> None:
     pl.DataFrame({"title": ["a"], "label": ["b"]}).write_csv("plain.csv")
     assert _exit_code(["inspect", "plain.csv"]) == 0
     assert "encoder: unknown" in capsys.readouterr().out
-    assert "no column 'label'" in refusal(capsys, "inspect", "catalogue.csv")
+    message = refusal(capsys, "inspect", "catalogue.csv")
+    assert "catalogue.csv: has neither vectors nor labels" in message
 
 
 @pytest.mark.parametrize(

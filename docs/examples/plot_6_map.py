@@ -2,7 +2,7 @@
 A map of a catalogue
 ====================
 
-Two thousand titles in a plane: near each other if their vectors are.
+This example draws two thousand titles in a plane. Titles with similar vectors are near each other.
 """
 
 # %%

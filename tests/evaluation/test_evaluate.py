@@ -123,6 +123,7 @@ def test_all_models_in_a_quick_run(groceries: Path, tmp_path: Path, tiny_bert: P
         (default.objective, default.alpha)
     }
     html = (out / "report.html").read_text("utf-8")
+    assert "This is a quick run" in html
     for name in test["model"].unique():
         assert name in html
     # vectors find next products too, and the saved encoder's model card holds the findings

@@ -225,7 +225,7 @@ MISTAKES = [
     ("[sessions.shop]\nevents = 'a.csv'\nproducts = 'listings.csv'\n" + CONDITION, "a.csv"),
     (
         "[sessions.shop]\nevents = 'listings.csv'\nproducts = 'listings.csv'\n" + CONDITION,
-        "no column 'user'",
+        "no columns 'user', 'timestamp' and 'product_id'",
     ),
     (
         "[sessions.shop]\nevents = 'a.csv'\nproducts = 'b.csv'\ngap = 'soon'\n" + CONDITION,

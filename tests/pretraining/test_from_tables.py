@@ -120,12 +120,15 @@ def test_a_column_of_the_catalogue_stands_in_for_visits(
         place[aisle] += 1
     visits = pl.DataFrame(rows, ["visitor", "when", "sku"], orient="row")
     of_visits = train_from_tables(visits, "products.csv", "visits", brief, **OPTIONS)
+    assert "times: when" in capsys.readouterr().err
     options = {**OPTIONS, "event_columns": None}
     of_column = train_from_tables(
         None, "products.csv", "column", brief, group_column="aisle", **options
     )
     assert of_column.weights.digest == of_visits.weights.digest
-    assert "sessions: events 200" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "sessions: events 200" in shown
+    assert "times:" not in shown  # a catalogue has none
 
     for events, column in ((None, None), (visits, "aisle")):
         with pytest.raises(InputError, match="either `events` or a `group_column`"):

@@ -153,6 +153,9 @@ def test_mistakes(
     assert "has no record; wait for the first" in said(tmp_path / "encoder", "--mlflow", store)
     run.log.unlink()
     assert "wait until the training has begun" in said(tmp_path / "encoder", "--mlflow", store)
+    run.plan.unlink()
+    run.lock.touch()
+    assert "still prepares the data" in said(tmp_path / "encoder", "--mlflow", store)
 
 
 WITHOUT_MLFLOW = """

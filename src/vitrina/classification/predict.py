@@ -115,8 +115,7 @@ def fit_file(
             "`label_column` or `title_column` to another column"
         )
     frame = scan(source, "labels")
-    require_columns(frame, {"title": title_column}, source)
-    require_columns(frame, [label_column], source)
+    require_columns(frame, {"title": title_column, "label": label_column}, source)
     table = read_columns(frame, {"title": title_column, "label": label_column}, source)
     if isinstance(model, TitleRegressor):
         table = table.with_columns(_as_numbers(table["label"], label_column, where))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -33,3 +34,10 @@ Threads = Annotated[
     ),
 ]
 TitleColumn = Annotated[str, Parameter(group=COLUMNS, help="Column of the titles.")]
+
+
+def titles_of(title_column: str) -> str:
+    """What stands for a table of titles in a command that is proposed as the next one."""
+    if title_column == "title":
+        return "TITLES"
+    return f"TITLES --title-column {shlex.quote(title_column)}"

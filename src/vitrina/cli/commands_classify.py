@@ -10,7 +10,16 @@ from cyclopts import App, Parameter
 from rich.table import Table
 from rich.text import Text
 
-from vitrina.cli.app import COLUMNS, EncoderFolder, Force, OutputTable, Quiet, TitleColumn, app
+from vitrina.cli.app import (
+    COLUMNS,
+    EncoderFolder,
+    Force,
+    OutputTable,
+    Quiet,
+    TitleColumn,
+    app,
+    titles_of,
+)
 from vitrina.errors import InputError, shown
 from vitrina.progress import console, counted
 
@@ -67,7 +76,8 @@ def fit_classifier(
     console().print(score)
     notes = console(stderr=True, quiet=quiet)
     notes.print(f"labels: {counted(counts)}\nclassifier: {out}")
-    notes.print(f"next: vitrina classify predict {out} TITLES --out scores.parquet")
+    titles = titles_of(title_column)
+    notes.print(f"next: vitrina classify predict {out} {titles} --out scores.parquet")
 
 
 @regress.command(name="fit")
@@ -100,7 +110,8 @@ def fit_regressor(
     console().print(score)
     notes = console(stderr=True, quiet=quiet)
     notes.print(f"numbers: {counted(counts)}\nregressor: {out}")
-    notes.print(f"next: vitrina regress predict {out} TITLES --out numbers.parquet")
+    titles = titles_of(title_column)
+    notes.print(f"next: vitrina regress predict {out} {titles} --out numbers.parquet")
 
 
 @classify.command(name="predict")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from vitrina.cli.app import COLUMNS, RUN, Force, Quiet, Threads, TitleColumn, app
+from vitrina.cli.app import COLUMNS, RUN, Force, Quiet, Threads, TitleColumn, app, titles_of
 from vitrina.errors import InputError
 from vitrina.progress import console
 
@@ -250,7 +250,8 @@ def train(
     )
     minutes = encoder.weights.training["minutes"]
     notes.print(f"encoder: {out}, after {minutes:g} minutes")
-    notes.print(f"next: vitrina embed {out} TITLES --out vectors.parquet")
+    titles = titles_of(columns.title_column)
+    notes.print(f"next: vitrina embed {out} {titles} --out vectors.parquet")
 
 
 @app.command

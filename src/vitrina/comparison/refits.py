@@ -97,8 +97,7 @@ def read_labelled(
     # a label file calls the titles "title", whatever the catalogue does
     if title_column not in names and _TITLE in names:
         title_column = _TITLE
-    require_columns(frame, {"title": title_column}, source)
-    require_columns(frame, {"label": label_column}, source)
+    require_columns(frame, {"title": title_column, "label": label_column}, source)
     table = read_columns(frame, {"title": title_column, "label": label_column}, source)
     table = table.with_columns(pl.col("title", "label").cast(pl.String))
     is_empty = (pl.col("title") == "") | (pl.col("label") == "") | (pl.col("label") == "NaN")

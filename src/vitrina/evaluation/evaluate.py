@@ -46,6 +46,7 @@ _LEAD = (
     "choosing settings and 20 % for the test. All rows of a title are in one of the three parts; "
     "in a grouped split, so are all rows of a group."
 )
+_QUICK_LEAD = " This is a quick run with few rows, labels and steps: its figures mean nothing."
 
 
 def evaluate(
@@ -156,7 +157,7 @@ def evaluate(
     command = _command(tasks_file, out, saved, baselines, sizes, subsamples, alphas)
     facts = {
         "title": _title(tasks),
-        "lead": _LEAD.format(models=len(models), subsamples=subsamples),
+        "lead": _LEAD.format(models=len(models), subsamples=subsamples) + _QUICK_LEAD * quick,
         "encoder": compared.name,
         "command": shlex.join(command),
         "versions": versions_of(models),

@@ -164,6 +164,8 @@ def train_from_tables(
             product_ids=catalogue.product_ids,
             time_unit=time_unit,
         )
+        if group_column is None:
+            console(stderr=True, quiet=quiet).print(f"times: {sessions.time_note}")
         _show_counts(sessions, max_products, quiet)
     return train(
         catalogue,
@@ -190,8 +192,7 @@ def _read_catalogue(products: Source, columns: CatalogueColumns, quiet: bool) ->
 def _grouped(products: Source, product: str, group: str, max_products: int) -> pl.LazyFrame:
     """Events in which the rows of each group, `max_products` at a time, are visits of one user."""
     frame = scan(products, "catalogue")
-    require_columns(frame, [group], products)
-    require_columns(frame, {"product": product}, products)
+    require_columns(frame, {"group": group, "product": product}, products)
     part = pl.int_range(pl.len()).over(group) // max_products
     return frame.filter(pl.col(group).is_not_null()).select(
         user=pl.concat_str(pl.col(group).cast(pl.String), part.cast(pl.String), separator="\0"),
@@ -201,10 +202,8 @@ def _grouped(products: Source, product: str, group: str, max_products: int) -> p
 
 
 def _show_counts(sessions: Sessions, max_products: int, quiet: bool) -> None:
-    """Print how the times were read and the counts of the sessions; warn of lost visits."""
-    notes = console(stderr=True, quiet=quiet)
-    notes.print(f"times: {sessions.time_note}")
-    notes.print(f"sessions: {counted(sessions.counts)}")
+    """Print the counts of the sessions, and warn of lost visits."""
+    console(stderr=True, quiet=quiet).print(f"sessions: {counted(sessions.counts)}")
     unusable = {reason: sessions.counts[reason] for reason in UNUSABLE if sessions.counts[reason]}
     if unusable:
         # Shown even when quiet: it may mean that the wrong column was named.

@@ -118,6 +118,8 @@ def track_run(
 def _read(folder: Path) -> _Training:
     """Read a training run: the unfinished one if there is one, else that of the encoder."""
     running = RunFolder.of(folder)
+    if running.exists and not running.prepared and not folder.exists():
+        raise InputError(f"{folder}: its training still prepares the data; wait until it has begun")
     if running.prepared:
         about, path, digest = load_json(running.plan), running.log, None
         advice = "wait until the training has begun"
