@@ -46,9 +46,19 @@ test: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/pytest -m 'not spark and not mlflow'
 
-# Tests with Spark and MLflow. They are skipped where there is no Java.
+# Tests with Spark and MLflow, which are skipped where there is no Java, and the examples with a feature
+# store and databases, which need other versions of packages than vitrina's tests.
+STORES := build/stores
 platform: $(STAMP)
 	$(BIN)/pytest -m 'spark or mlflow'
+	test -x $(STORES)/bin/python || $(PYTHON) -m venv $(STORES)
+	$(STORES)/bin/pip install --quiet --disable-pip-version-check -e . \
+		-r examples/feast/requirements.txt -r examples/stores/requirements.txt
+	$(STORES)/bin/python examples/feast/run.py tests/saved/encoder-2
+	if command -v redis-server; then \
+		$(STORES)/bin/python examples/feast/run.py tests/saved/encoder-2 --redis; fi
+	$(STORES)/bin/python examples/stores/duckdb_store.py tests/saved/encoder-2
+	$(STORES)/bin/python examples/stores/pgvector_store.py tests/saved/encoder-2
 
 # The documentation, in build/docs. Its examples run, and any warning is an error.
 docs: $(STAMP)

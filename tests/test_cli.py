@@ -100,8 +100,16 @@ def test_from_events_to_predictions(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(pl.read_parquet("changes.parquet")) == 51
 
     fit = ("classify", "fit", "encoder", "labels.csv", "--label", "ounces", "--out", "classifier")
-    assert run(*fit) == 0
-    assert "5-fold AUC ROC" in capsys.readouterr().out
+    labels = pl.read_csv("labels.csv", infer_schema=False)
+    labels.rename({"title": "product name"}).write_csv("named.csv")
+    named = ("classify", "fit", "encoder", "named.csv", "--label", "ounces", "--out", "classifier")
+    assert run(*named, "--title-column", "product name") == 0
+    command = "next: vitrina classify predict classifier TITLES --title-column 'product name' --out"
+    assert command in capsys.readouterr().err
+    assert run(*fit, "--force") == 0
+    shown = capsys.readouterr()
+    assert "5-fold AUC ROC" in shown.out
+    assert "next: vitrina classify predict classifier TITLES --out scores.parquet" in shown.err
     assert run("classify", "predict", "classifier", "products.csv", "--out", "scores.parquet") == 0
     scores = pl.read_parquet("scores.parquet")
     assert scores.columns[-3:] == ["prediction", "probability_false", "probability_true"]
