@@ -113,7 +113,7 @@ def new_page(
         labelling.process.wait()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     """A headless Chromium."""
     if CHROMIUM is None:

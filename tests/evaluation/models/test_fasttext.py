@@ -100,3 +100,11 @@ def test_stored_arguments_are_those_it_trains_with(task, tmp_path):
     words = {word for title in Normalizer()(task.titles_of(rows)) for word in title.split()}
     fitted = model.fit(task, rows, seed=0)
     assert fitted.bytes == 4 * 5 * (len(words | {"</s>"}) + 10 + 2)
+
+
+def test_a_rate_at_which_it_diverges_is_halved_until_it_learns(task, tmp_path):
+    model = FastTextAutotune(name="tuned", folder=tmp_path, autotune_seconds=2)
+    (tmp_path / f"{task.digest}-2000-2.json").write_text(json.dumps({"lr": 1e4, "epoch": 5}))
+    fitted = model.fit(task, task.train, seed=0)
+    assert np.log2(1e4 / fitted.settings["lr"]) in range(1, 20)
+    assert roc_auc_score(task.labels[task.test], fitted.predict_scores(task.test)) > 0.9

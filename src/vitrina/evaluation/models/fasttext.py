@@ -41,6 +41,7 @@ Left alone, autotune tries up to 1,000.
 VALIDATION_ROWS = 5_000
 """Maximum number of validation rows on which autotune evaluates each trial."""
 
+_LEARNING_RATE = 0.1  # fastText's default
 _LABEL = "__label__"
 # fastText adds 1e-5 to each probability, so no logarithm of a predicted one is below -12
 _LOWEST_SCORE = -20.0
@@ -55,17 +56,10 @@ class FastText(Model):
 
     def fit(self, task: Task, rows: Rows, seed: int) -> Fitted:
         self.check()
-        import fasttext
-
-        arguments = self._arguments(task, rows, seed)
+        arguments = dict(self._arguments(task, rows, seed))
         with TemporaryDirectory() as folder, _zeroed_memory():
-            model = fasttext.train_supervised(
-                input=_write_input(Path(folder, "train.txt"), task, rows),
-                seed=seed + 1,  # fastText treats 0 and 1 as the same seed
-                thread=1,
-                verbose=0,
-                **arguments,
-            )
+            path = _write_input(Path(folder, "train.txt"), task, rows)
+            model = _train(path, seed, arguments)
 
         def predict_scores(rows: Rows) -> Scores:
             titles = Normalizer()(task.titles_of(rows))
@@ -178,6 +172,28 @@ except RuntimeError as error:
     found = {}
 print(json.dumps(found), flush=True)
 """
+
+
+def _train(path: str, seed: int, arguments: dict[str, Any]) -> Any:
+    """Train a model; where it diverges, halve the learning rate in `arguments` and train again.
+
+    A rate that autotune found on one subsample can be too high for another.
+    """
+    import fasttext
+
+    while True:
+        try:
+            return fasttext.train_supervised(
+                input=path,
+                seed=seed + 1,  # fastText treats 0 and 1 as the same seed
+                thread=1,
+                verbose=0,
+                **arguments,
+            )
+        except RuntimeError as error:
+            if "NaN" not in str(error):
+                raise
+            arguments["lr"] = arguments.get("lr", _LEARNING_RATE) / 2
 
 
 def _write_input(path: Path, task: Task, rows: Rows) -> str:
