@@ -1,4 +1,4 @@
-"""A `tokenizer.json` for Hugging Face's `tokenizers`, so that other tools can read titles as pieces.
+"""A `tokenizer.json` for Hugging Face's `tokenizers`: other tools then read titles as pieces.
 
 The file holds the normalisation as a sequence of replacements, and the pieces with their scores. In
 rare cases it gives other pieces than `TitleTokenizer`, see docs/format.md, "Other tokenizers".
@@ -41,7 +41,7 @@ def tokenizer_json(tokenizer: TitleTokenizer) -> str:
         [processor.id_to_piece(number), processor.get_score(number)]
         for number in range(processor.get_piece_size())
     ]
-    content = {
+    content: dict[str, Any] = {
         "version": "1.0",
         "truncation": None,
         "padding": {
