@@ -193,7 +193,7 @@ def test_a_batch_is_scored_in_parts(encoder, labels, tmp_path, monkeypatch):
         return predict_proba(self, titles)
 
     monkeypatch.setattr(TitleClassifier, "predict_proba", counting)
-    monkeypatch.setattr("vitrina.classification.predict._SCORED_AT_ONCE", 120)
+    monkeypatch.setattr("vitrina.classification.prediction_columns._SCORED_AT_ONCE", 120)
     predict_file(model, labels, tmp_path / "out.parquet", quiet=True)
     assert sizes == [60, 60, 60, 20]
     found = pl.read_parquet(tmp_path / "out.parquet")

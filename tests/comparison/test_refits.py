@@ -9,7 +9,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
 from vitrina.classification.classifier import TitleClassifier
-from vitrina.comparison.refits import FOLDS, read_labelled, refit
+from vitrina.classification.cross_validation import FOLDS
+from vitrina.comparison.refits import read_labelled, refit
 from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.encoder.weights import initial_weights
 from vitrina.errors import InputError

@@ -35,9 +35,31 @@ Labels = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
 
-class _Fold(NamedTuple):
+class Fold(NamedTuple):
+    """Numbers of the rows that a model learns from, and of those that score it."""
+
     train: npt.NDArray[np.int64]
     test: npt.NDArray[np.int64]
+
+
+def grouped_folds(codes: Labels, forms: Labels) -> list[Fold]:
+    """Divide rows so that each fold has its share of every class, and no title is in two folds.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n,), int64
+        The class of each row, from 0.
+    forms : ndarray of shape (n,), object
+        The normal form of each row's title.
+    """
+    split = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
+    return [Fold(*rows) for rows in split.split(forms, codes, forms)]
+
+
+def distinct_titles(codes: Labels, forms: Labels) -> npt.NDArray[np.int64]:
+    """Count the distinct normal forms of each class; parameters as for `grouped_folds`."""
+    pairs = set(zip(codes.tolist(), forms, strict=True))
+    return np.bincount([code for code, _ in pairs])
 
 
 def cross_validated(
@@ -86,8 +108,7 @@ def _validated_classes(
     classes, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     balance = _balance(classes, counts)
 
-    distinct_pairs = set(zip(codes.tolist(), forms, strict=True))
-    distinct = np.bincount([code for code, _ in distinct_pairs])
+    distinct = distinct_titles(codes, forms)
     fewest = distinct.min()
     if fewest < FOLDS:
         rare = classes[distinct.argmin()]
@@ -96,8 +117,7 @@ def _validated_classes(
             f"\n{balance}"
         )
 
-    split = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
-    folds = [_Fold(*rows) for rows in split.split(forms, codes, forms)]
+    folds = grouped_folds(codes, forms)
     rows = np.asarray(titles, dtype=object)
     ours = np.empty((len(labels), len(classes)))
     words = np.empty((len(labels), len(classes)))
@@ -120,7 +140,7 @@ def _validated_classes(
     return text
 
 
-def _scores_of_words(codes: Labels, classes: int, forms: Labels, fold: _Fold) -> Floats:
+def _scores_of_words(codes: Labels, classes: int, forms: Labels, fold: Fold) -> Floats:
     """The scores of a fold's test rows by a model of the words, shape (n, classes)."""
     train, test = list(forms[fold.train]), list(forms[fold.test])
     tfidf = HashedTfidf.fit(train)
@@ -131,7 +151,7 @@ def _scores_of_words(codes: Labels, classes: int, forms: Labels, fold: _Fold) ->
     return np.column_stack([-scores, scores]) if classes == 2 else scores
 
 
-def _fold_scores(codes: Labels, scores: Floats, folds: list[_Fold], has_auc: bool) -> str:
+def _fold_scores(codes: Labels, scores: Floats, folds: list[Fold], has_auc: bool) -> str:
     """Mean and standard deviation of the folds' AUC or accuracy."""
     figures = []
     for _, test in folds:
@@ -184,7 +204,7 @@ def _validated_numbers(
             "needed"
         )
     fold = (np.random.default_rng(0).permutation(len(distinct)) % FOLDS)[title_of_row]
-    folds = [_Fold(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(FOLDS)]
+    folds = [Fold(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(FOLDS)]
     if any(len(np.unique(targets[part])) < 2 for split in folds for part in split):
         return "no cross-validation: too many of the numbers are the same"
 

@@ -9,16 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedGroupKFold
 
 from vitrina.classification.classifier import TitleClassifier
+from vitrina.classification.cross_validation import FOLDS, distinct_titles, grouped_folds
 from vitrina.data.tables import Source, describe, read_columns, require_columns, scan
 from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.errors import InputError, error_prefix, shown
 from vitrina.metrics import bootstrap
 from vitrina.progress import Progress
 
-FOLDS = 5
 MOST_LABELS = 5_000
 _REPLICATES = 1_000
 _TITLE = "title"
@@ -112,8 +111,7 @@ def read_labelled(
             f"{where} has {len(classes)} classes; at least 2 are needed: set `label_column` to "
             "another column"
         )
-    pairs = set(zip(codes.tolist(), encoder.weights.tokenizer.normalizer(titles), strict=True))
-    distinct = np.bincount([code for code, _ in pairs])
+    distinct = distinct_titles(codes, _forms(encoder, titles))
     if distinct.min() < FOLDS:
         rare = shown(str(classes[distinct.argmin()]), 60)
         raise InputError(
@@ -141,8 +139,7 @@ def refit(old: TitleEncoder, new: TitleEncoder, labelled: Labelled, *, quiet: bo
     Refit
     """
     titles, codes = labelled.titles, labelled.codes
-    forms = np.array(old.weights.tokenizer.normalizer(titles), dtype=object)
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(forms, codes, forms)
+    folds = grouped_folds(codes, _forms(old, titles))
     scores = np.zeros((2, len(titles), labelled.classes))
     done = 0
     with Progress("classifiers", 2 * FOLDS, quiet=quiet) as progress, error_prefix(labelled.name):
@@ -155,6 +152,10 @@ def refit(old: TitleEncoder, new: TitleEncoder, labelled: Labelled, *, quiet: bo
                 done += 1
                 progress.update(done)
     return _compared(codes, scores[0], scores[1])
+
+
+def _forms(encoder: TitleEncoder, titles: list[str]) -> npt.NDArray[np.object_]:
+    return np.array(encoder.weights.tokenizer.normalizer(titles), dtype=object)
 
 
 def _compared(

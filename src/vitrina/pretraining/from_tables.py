@@ -125,9 +125,8 @@ def train_from_tables(
     catalogue_columns = catalogue_columns or CatalogueColumns()
     if (events is None) == (group_column is None):
         raise InputError("give either `events` or a `group_column` of the `products`")
-    if group_column is not None:
+    if group_column is not None or event_columns is None:
         event_columns = EventColumns()
-    event_columns = event_columns or EventColumns()
     check_output(out, resume=resume, force=force)
     parse_gap(gap)
     # The import loads torch. It follows the checks above, so that a mistake is reported at once,

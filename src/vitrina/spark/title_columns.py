@@ -29,7 +29,7 @@ _PREDICTION = "prediction"
 # Spark sends 10,000 rows at once. Arrays of vectors for so many take longer: the C library reuses
 # the memory of smaller ones, and asks the system anew for larger ones.
 _BATCH_ROWS = 4_096
-_SCORED_AT_ONCE = 1 << 22  # titles times classes
+_SENT_AT_ONCE = 1 << 22  # titles times classes
 
 # From a model and a batch of titles to new columns, by name.
 Compute: TypeAlias = Callable[[Any, pa.Array], dict[str, pa.Array]]
@@ -135,14 +135,16 @@ def predict(
     >>> predict(products, "classifier").write.parquet("scores")  # doctest: +SKIP
     """
     require_frame(df, "df")
+    from vitrina.classification.prediction_columns import prediction_columns
+
     loaded = load_model(Path(model))
     if isinstance(loaded, TitleEncoder):
         raise InputError(f"{model}: holds an encoder; give the folder of a classifier or regressor")
     fields = _prediction_fields(loaded)
-    rows = max(1, min(_BATCH_ROWS, _SCORED_AT_ONCE // len(fields)))
+    rows = max(1, min(_BATCH_ROWS, _SENT_AT_ONCE // len(fields)))
     require_new_columns(df, [field.name for field in fields], "df")
     place = place_model(df.sparkSession, model, shared=shared)
-    return _with_columns(df, title_column, _predictions, fields, place, rows)
+    return _with_columns(df, title_column, prediction_columns, fields, place, rows)
 
 
 def _prediction_fields(model: TitleClassifier | TitleRegressor) -> list[StructField]:
@@ -151,7 +153,7 @@ def _prediction_fields(model: TitleClassifier | TitleRegressor) -> list[StructFi
 
     prediction: DataType = DoubleType()
     probabilities = []
-    classes = _classes(model)
+    classes: npt.NDArray[Any] | None = getattr(model, "classes_", None)
     if classes is not None:
         types: dict[str, DataType] = {"U": StringType(), "i": LongType(), "b": BooleanType()}
         prediction = types[classes.dtype.kind]
@@ -159,12 +161,6 @@ def _prediction_fields(model: TitleClassifier | TitleRegressor) -> list[StructFi
             probabilities.append(StructField(f"probability_{name}", DoubleType()))
     metadata = {ENCODER_METADATA: model.encoder.weights.digest}
     return [StructField(_PREDICTION, prediction, True, metadata), *probabilities]
-
-
-def _classes(model: TitleClassifier | TitleRegressor) -> npt.NDArray[Any] | None:
-    """The classes of a classifier; None for a regressor."""
-    classes: npt.NDArray[Any] | None = getattr(model, "classes_", None)
-    return classes
 
 
 def _with_columns(
@@ -226,16 +222,3 @@ def _vectors(encoder: TitleEncoder, titles: pa.Array) -> dict[str, pa.Array]:
     number = pa.field("element", pa.float32(), nullable=False)
     values = pa.array(vectors.ravel())
     return {VECTOR: pa.ListArray.from_arrays(offsets, values, type=pa.list_(number))}
-
-
-def _predictions(model: TitleClassifier | TitleRegressor, titles: pa.Array) -> dict[str, pa.Array]:
-    """The prediction for each title and the probabilities of a classifier; null if missing."""
-    missing = titles.is_null().to_numpy(zero_copy_only=False)
-    classes = _classes(model)
-    if classes is None:
-        return {_PREDICTION: pa.array(model.predict(titles), mask=missing)}
-    probabilities = model.predict_proba(titles)
-    columns = {_PREDICTION: pa.array(classes[probabilities.argmax(axis=1)], mask=missing)}
-    for name, column in zip(classes.tolist(), probabilities.T, strict=True):
-        columns[f"probability_{name}"] = pa.array(np.ascontiguousarray(column), mask=missing)
-    return columns
