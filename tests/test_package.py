@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "pages": set(),
     "serving": {"encoder", "classification", "search", "labelling", "pages"},
     "spark": {"data", "encoder", "classification"},
-    "tracking": {"encoder", "pretraining", "spark"},
+    "tracking": {"encoder", "classification", "pretraining"},
     "comparison": {"data", "text", "encoder", "classification", "search", "pages"},
     "evaluation": {
         "data",

@@ -10,22 +10,17 @@ import zipfile
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from vitrina.classification.any_model import Model, load_model
 from vitrina.encoder.title_encoder import TitleEncoder
-from vitrina.encoder.weights import ENCODER
 from vitrina.errors import InputError
 from vitrina.files import atomic_path, file_digest
-from vitrina.sealed import MANIFEST, kind_of
+from vitrina.sealed import MANIFEST
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-    from vitrina.classification.classifier import TitleClassifier
-    from vitrina.classification.regressor import TitleRegressor
-
-Model: TypeAlias = "TitleEncoder | TitleClassifier | TitleRegressor"
 
 # A process may serve several jobs in turn, such as one with vectors and one with predictions.
 _MODELS_OF_PROCESS = 2
@@ -126,24 +121,3 @@ def model_at(place: ModelPlace) -> Model:
     encoder = model if isinstance(model, TitleEncoder) else model.encoder
     encoder.threads = 1 if task is None else task.cpus()
     return model
-
-
-def load_model(folder: Path) -> Model:
-    """Load a folder of any kind of model.
-
-    Raises
-    ------
-    InputError
-        If it is missing, damaged, or holds no model.
-    """
-    kind = kind_of(folder)
-    if kind == ENCODER.name:
-        return TitleEncoder.load(folder)
-    # these imports load scikit-learn, which an encoder does not need
-    from vitrina.classification.classifier import TitleClassifier
-    from vitrina.classification.regressor import TitleRegressor
-    from vitrina.classification.saved import REGRESSOR
-
-    if kind == REGRESSOR.name:
-        return TitleRegressor.load(folder)
-    return TitleClassifier.load(folder)

@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from vitrina.classification.any_model import load_model
 from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.encoder.vector_file import ENCODER, ENCODER_METADATA, VECTOR
 from vitrina.errors import InputError
 from vitrina.spark.frames import require_frame, require_new_columns, require_spark_columns
-from vitrina.spark.shipping import ModelPlace, load_model, model_at, place_model
+from vitrina.spark.shipping import ModelPlace, model_at, place_model
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

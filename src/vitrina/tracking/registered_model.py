@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitrina._version import __version__
+from vitrina.classification.any_model import Model, load_model
 from vitrina.encoder.title_encoder import TitleEncoder
 from vitrina.encoder.vector_file import ENCODER_METADATA
 from vitrina.errors import MissingExtraError
-from vitrina.spark.shipping import Model, load_model
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
